@@ -2,8 +2,9 @@
 
 `nal` converts frames between Annex-B and AVCC without copying. `h264` and `h265` parse parameter
 sets and make avcC and hvcC records. `audio` parses and makes AAC and G.711 configurations. `bitmap`
-parses BITMAPINFOHEADER, and `bits` reads bits for all of them. Floor 1: nothing here depends on
-Matroska.
+parses BITMAPINFOHEADER, and `bits` reads bits for all of them.
+
+This package is in layer 1 (see ARCHITECTURE.md): it does not import the Matroska code in `mkv`.
 
 Every failure is a `KvsError` with the status that the Error Code Reference names: `InvalidFrame`
 for the NAL units of a frame, `InvalidMedia` for parameter sets and codec private data, and

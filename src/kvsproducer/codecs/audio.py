@@ -3,8 +3,8 @@
 Standards: ISO/IEC 14496-3 sections 1.6.2.1 (AudioSpecificConfig), 1.6.5 (SBR and PS signalling),
 tables 1.16 to 1.19, 1.A.2.2 (ADTS); WAVEFORMATEX as Matroska's A_MS/ACM stores it.
 
-SBR and PS signalling is parsed for the output rate only. A program config element (channel
-configuration 0) is copied by `adts_config`, and otherwise not parsed.
+SBR and PS signalling is parsed only to find the output rate. `adts_config` copies a program config
+element (channel configuration 0); other functions do not read it.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class AacConfig:
 class AdtsHeader:
     """The content of an ADTS header.
 
-    `size` is the header's size and `frame_size` that of header and payload, in bytes;
+    `size` is the size of the header, `frame_size` the size of header and payload, both in bytes.
     `sampling_frequency` is in Hz, `samples` is the number of samples per channel in the frame.
     """
 
@@ -316,7 +316,10 @@ def _rate(index: int) -> int:
 
 
 def _extension_rate(bits: BitReader) -> int:
-    """Read the SBR or PS rate in Hz; return 0 if it is missing, as some encoders cut it off."""
+    """Read the SBR or PS rate in Hz; return 0 if it is missing or reserved.
+
+    Some encoders cut it off.
+    """
     try:
         index = bits.read(4)
         return bits.read(24) if index == _EXPLICIT_RATE else _rate(index)

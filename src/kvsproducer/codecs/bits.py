@@ -1,7 +1,7 @@
 """Bit reader for parameter sets: fixed-width fields and Exp-Golomb codes.
 
 Standard: ISO/IEC 14496-10 sections 7.3.1 (emulation prevention) and 9.1 (ue(v), se(v)).
-If a field is longer than the remaining data, the read raises and the position stays unchanged.
+If a field is longer than the remaining data, the method raises and does not move its position.
 """
 
 from __future__ import annotations

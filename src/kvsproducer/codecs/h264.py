@@ -88,7 +88,7 @@ class Sps:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """The picture that a slice belongs to: whole frame, top field or (`bottom`) bottom field."""
+    """The picture that a slice belongs to: whole frame, top field, or bottom field (`bottom`)."""
 
     idr: bool
     frame_num: int
@@ -350,7 +350,7 @@ def _is_avcc(cpd: bytes) -> bool:
 
 
 def _read_sets(record: bytes, position: int, count: int) -> tuple[list[bytes], int]:
-    """Read `count` parameter sets with 16-bit lengths; return them and their end position."""
+    """Read `count` parameter sets with 16-bit lengths; return the sets and their end position."""
     sets = []
     for _ in range(count):
         begin = position + 2

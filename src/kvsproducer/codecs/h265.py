@@ -242,7 +242,10 @@ def _skip_sub_layers(bits: BitReader, sub_layers: int, *, strict: bool) -> None:
 
 
 def _hvcc_units(record: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the (type, unit) pairs of an hvcC record; an error is raised where it is found."""
+    """Yield the (type, unit) pairs of an hvcC record.
+
+    Errors are raised lazily: the units of the arrays before a damaged array are yielded first.
+    """
     if len(record) <= _HVCC_HEADER_SIZE:
         detail = f"hvcC of {len(record)} bytes ends in its header"
         raise kvs_error(_S.MKV_INVALID_HEVC_FORMAT, detail)
@@ -281,7 +284,7 @@ def _array_units(record: bytes, position: int, count: int, kind: int) -> tuple[l
 
 
 def _pack_array(kind: int, units: Sequence[bytes]) -> bytes:
-    """Return an array: its type (not marked as complete), and each unit after its length."""
+    """Return an array: its type, not marked as complete, then the length and bytes of each unit."""
     longest = max(map(len, units))
     if longest > _MAX_SET_SIZE or len(units) > _MAX_SET_SIZE:
         detail = f"{len(units)} parameter sets, the longest of {longest} bytes, do not fit hvcC"

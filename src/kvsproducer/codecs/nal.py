@@ -9,8 +9,8 @@ Invariants:
 - A byte stream is searched once with one compiled pattern, in linear time for any input. (In
   CPython 3.11 that takes half the time of a loop over `bytes.find`.)
 - Zero bytes before a start code and at the end are trailing_zero_8bits and belong to no unit, as
-  Annex B defines. (The C producer adds those at the end to the last unit, and refuses more than
-  three before a start code.)
+  Annex B defines. (The C producer adds zero bytes at the end to the last unit, and refuses more
+  than three before a start code.)
 - A start code without data makes no unit. A unit of length 0 would make decoders stop reading the
   frame, and the picture would be lost.
 
@@ -131,9 +131,9 @@ def split_annexb(data: bytes) -> list[memoryview]:
 def iterate_annexb(data: bytes) -> Iterator[memoryview]:
     """Yield, for each unit of an Annex-B frame, the data from its beginning to the frame's end.
 
-    The end of a unit is searched only when the next unit is requested, so a caller that needs the
-    first units does not pay for the whole frame. Empty units are left out. Raises as
-    `annexb_to_avcc`.
+    The end of a unit is searched only when the caller requests the next unit. So reading the first
+    units takes little time, even in a large frame. Empty units are left out. Raises what
+    `annexb_to_avcc` raises.
     """
     view = memoryview(data)
     end = len(data) if not data or data[-1] else len(data.rstrip(b"\0"))
@@ -152,7 +152,7 @@ def iterate_annexb(data: bytes) -> Iterator[memoryview]:
 def iterate_avcc(data: bytes, length_size: int = 4) -> Iterator[memoryview]:
     """Yield the units of a length-prefixed frame; empty units are left out.
 
-    Raises as `split_avcc`, but only when the iteration reaches the invalid length.
+    An invalid length raises the error of `split_avcc`, but only when the iteration reaches it.
     """
     view, end, begin = memoryview(data), len(data), 0
     while begin < end:
@@ -216,9 +216,9 @@ def is_annexb(data: bytes) -> bool:
 def cpd_units(cpd: bytes) -> list[memoryview]:
     """Return the units of codec private data that is Annex-B or has 4-byte lengths.
 
-    The list is empty if the data has neither form. Raises InvalidMedia
-    (MKV_INVALID_ANNEXB_NALU_IN_FRAME_DATA) as `annexb_to_avcc`, and for more than three zeros in a
-    row if the data has no start code at its beginning.
+    The list is empty if the data has neither form. Raises InvalidMedia with the statuses of
+    `annexb_to_avcc`. Data without a start code at its beginning is also refused if it has more than
+    three zeros in a row.
     """
     try:
         if is_annexb(cpd):
@@ -235,7 +235,7 @@ def cpd_units(cpd: bytes) -> list[memoryview]:
 
 
 def distinct(units: Iterable[Buffer]) -> list[bytes]:
-    """Return the units in order without duplicates, which are common in CPDs."""
+    """Return the units in order and without duplicates, which are common in codec private data."""
     return list(dict.fromkeys(map(bytes, units)))
 
 
@@ -263,7 +263,10 @@ def parameter_sets(units: Iterable[Buffer], codec: VideoCodec) -> list[bytes]:
 
 
 def _first_unit(data: bytes, end: int) -> int:
-    """Return the offset of the first unit in a frame that does not begin with 00 00 00 01."""
+    """Return the offset of a frame's first unit; the frame does not begin with 00 00 00 01.
+
+    Raises MKV_INVALID_ANNEXB_NALU_IN_FRAME_DATA if the frame is not Annex-B.
+    """
     mark = _next_mark(data, 0, end)
     if mark is None or data[mark.end() - 1] != 1:
         detail = "no start code in the frame: it is not Annex-B"

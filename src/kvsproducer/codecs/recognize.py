@@ -1,9 +1,9 @@
-"""Recognition of data that is not the expected codec, so that an error can say what it looks like.
+"""Recognizes data of another format than the expected codec, so that errors can name the format.
 
 Formats are recognized by their first bytes (JPEG: ITU T.81; PNG: ISO/IEC 15948; MP4: ISO/IEC
-14496-12; Matroska: RFC 8794; MPEG-TS: ISO/IEC 13818-1; LOAS: ISO/IEC 14496-3), raw pictures by
-their size alone. Each function looks at a limited number of bytes or NAL units, for data of any
-size. The functions that name a format return None if they are not sure.
+14496-12; Matroska: RFC 8794; MPEG-TS: ISO/IEC 13818-1; LOAS: ISO/IEC 14496-3). Raw pictures are
+recognized only by their size. Each function looks at a limited number of bytes or NAL units, even
+if the data is large. The functions that name a format return None if they are not sure.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _H264_IDR: Final = frozenset(b"\x25\x45\x65")
 
 
 def other_format(data: bytes) -> str | None:
-    """Return what `data` looks like instead of encoded video: an image, a container, raw pixels."""
+    """Return the name of the format if `data` is an image, a container or raw pixels, else None."""
     for name, fits in _MAGIC:
         if fits(data):
             return name
@@ -73,7 +73,7 @@ def other_format(data: bytes) -> str | None:
 
 
 def other_video_codec(units: Iterable[Buffer], codec: VideoCodec) -> VideoCodec | None:
-    """Return the other codec if the NAL units of a key frame belong to it instead of `codec`."""
+    """Return the codec of a key frame's NAL units if it is clearly not `codec`, else None."""
     if codec is VideoCodec.H264:
         heads = [bytes(unit[:2]) for unit in units]
         if not _H265_SETS.isdisjoint(heads) or (heads and heads[0] in _H265_KEYS):
@@ -89,7 +89,7 @@ def other_video_codec(units: Iterable[Buffer], codec: VideoCodec) -> VideoCodec 
 
 
 def is_length_prefixed(data: bytes, codec: VideoCodec) -> bool:
-    """Return True if `data` is NAL units with valid 4-byte lengths and has a picture."""
+    """Return True if `data` consists of NAL units with 4-byte lengths, including a picture."""
     if not int.from_bytes(data[:4]):
         return False
     try:
@@ -109,6 +109,9 @@ def is_adts(data: bytes) -> bool:
 
 
 def is_loas(data: bytes) -> bool:
-    """Return True if `data` is one LOAS frame (AAC in LATM): 11 bits of sync, 13 of length."""
+    """Return True if `data` is one LOAS frame (AAC in LATM).
+
+    Its header has 11 bits of sync and 13 bits of length.
+    """
     word = int.from_bytes(data[:3])
     return word >> 13 == 0x2B7 and (word & 0x1FFF) + 3 == len(data)

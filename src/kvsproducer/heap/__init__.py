@@ -2,9 +2,12 @@
 
     store = store_for(StorageInfo(storage_type=StorageType.ARENA, storage_size=16 << 20))
 
-`store` has the interfaces and the store that keeps references, `arena` the fixed block of memory,
-`files` and `video_memory` the hybrid stores, and `storage` selects one of them. These names are
-public, but a `Producer` creates its own store from `DeviceInfo.storage_info`. Floor 2.
+The module `heap.store` defines the interfaces, and a store that only keeps references to payloads.
+`heap.arena` has the fixed block of memory, `heap.files` and `heap.video_memory` the hybrid stores.
+`heap.storage` selects one of the stores. These names are public, but a `Producer` creates its own
+store from `DeviceInfo.storage_info`.
+
+This package is in layer 2 (see ARCHITECTURE.md).
 """
 
 from kvsproducer.heap.arena import Arena, ArenaStore

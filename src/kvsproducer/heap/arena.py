@@ -1,7 +1,7 @@
 """The arena: one block of memory, allocated at the start, which holds all payloads.
 
-Source: AWS's AIV heap. Allocation is first fit. A block is split if the rest is large enough to be
-useful, and adjacent free blocks are merged. The memory never grows or moves. Each payload is
+Source: AWS's AIV heap. Allocation is first fit. A block is split if its unused part is large enough
+to be useful, and adjacent free blocks are merged. The memory never grows or moves. Each payload is
 between two guard values. If another library in the process overwrites a guard, reading the payload
 or calling `debug_check` raises HEAP_CORRUPTED, so damaged bytes are never sent.
 
@@ -140,7 +140,7 @@ class Arena:
         return self.memory[handle : handle + self._checked_size(handle)]
 
     def _checked_size(self, handle: int) -> int:
-        """Check both guards of a block and return the size of its payload. Raises as `read`."""
+        """Check both guards of a block; return its payload's size. Raises what `read` raises."""
         start = handle - _HEADER.size
         length = self._blocks.get(start)
         if length is None:
@@ -159,8 +159,8 @@ class Arena:
     def resize(self, handle: int, size: int) -> None:
         """Change the size of an allocation without moving it.
 
-        Raises HEAP_REALLOC_ERROR if the memory behind it is in use or too small, and what
-        `allocate` and `read` raise. Nothing is changed then.
+        Raises HEAP_REALLOC_ERROR if the memory after the block is in use or too small, and what
+        `allocate` and `read` raise. If it raises, nothing is changed.
         """
         if not 0 < size < limits.MAX_ALLOCATION_BYTES:
             raise kvs_error(
@@ -187,7 +187,10 @@ class Arena:
         self._set_guards(start, size)
 
     def free(self, handle: int) -> None:
-        """Free a block. Raises HEAP_CORRUPTED if it does not exist, e.g. freed before."""
+        """Free a block.
+
+        Raises HEAP_CORRUPTED if it does not exist, for example because it was freed before.
+        """
         start = handle - _HEADER.size
         length = self._blocks.pop(start, None)
         if length is None:
@@ -232,7 +235,10 @@ class Arena:
 
 
 class ArenaStore(HoldingStore):
-    """A content store whose payloads are in one arena of `size_bytes` bytes. Raises as `Arena`."""
+    """A content store with all payloads in one arena of `size_bytes` bytes.
+
+    Raises what `Arena` raises.
+    """
 
     __slots__ = ("arena",)
 

@@ -2,9 +2,9 @@
 
 Source: AWS's hybrid file heap. Payloads go to memory first, and then to one file `<n>.hfh` each,
 with n counting from 1. AWS's heap removes every `*.hfh` file of the root directory when it starts.
-This store instead creates a directory of its own and locks it. At the start it removes the
-directories of crashed processes, which are those without a lock, and it never removes a file with a
-name that it does not use itself.
+This store instead creates a directory of its own and locks it. At the start, it removes the
+directories of crashed processes, which are the directories without a lock. It never removes files
+whose names it does not use for its own files.
 
 A file is a header (mark, CRC-32, size) and the payload, so a truncated or changed file is noticed
 and not sent. Nothing is synchronised to the disk, because no process reads the files after a crash.
@@ -89,7 +89,10 @@ class SpillFiles:
         return f"{self.directory}/{handle}.hfh"
 
     def store(self, payload: Payload, size: int) -> int:
-        """Write a payload to a new file. Raises WRITE_TO_FILE_FAILED, and removes the file then."""
+        """Write a payload to a new file.
+
+        Raises WRITE_TO_FILE_FAILED; the file is then removed.
+        """
         handle = self._next
         data = b"".join(payload)
         header = _HEADER.pack(_MARK, zlib.crc32(data), size)
@@ -108,7 +111,10 @@ class SpillFiles:
         return handle
 
     def read(self, handle: int) -> bytes:
-        """Return a payload. Raises READ_FILE_FAILED; HEAP_FILE_HEAP_FILE_CORRUPT if it changed."""
+        """Return a payload.
+
+        Raises READ_FILE_FAILED, or HEAP_FILE_HEAP_FILE_CORRUPT if the file has changed.
+        """
         path = self._path(handle)
         try:
             with open(path, "rb", buffering=0) as file:
@@ -168,14 +174,20 @@ _ROOT_FAILURES: Final = {
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
-    """Write all of `data`. A full disk may write a part of it first, and fail in the next call."""
+    """Write all of `data`.
+
+    If the disk becomes full, a first call may write only a part, and the next call fails.
+    """
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
 
 
 def _lock(directory: str) -> int | None:
-    """Lock a directory. Return a descriptor that holds the lock, or None if a process has it."""
+    """Lock a directory. Return a descriptor that holds the lock.
+
+    Return None if it is locked already.
+    """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -199,9 +211,10 @@ def _own_directory(root: str) -> tuple[str, int]:
 
 
 def sweep(root: str) -> None:
-    """Remove the directories of dead processes below `root`. Raises OSError if it cannot be listed.
+    """Remove the directories of dead processes below `root`.
 
-    Directories that cannot be removed stay, such as those of another user or with foreign files.
+    Raises OSError if `root` cannot be listed. Directories that cannot be removed stay, such as
+    those of another user or with unknown files.
     """
     for name in os.listdir(root):
         directory = os.path.join(root, name)
@@ -218,9 +231,9 @@ def sweep(root: str) -> None:
 
 
 def _remove(directory: str) -> None:
-    """Remove the payload files of a directory, and the directory if it is empty then.
+    """Remove the payload files of a directory, and then the directory if it is empty.
 
-    Raises as `SpillFiles.close`.
+    Raises what `SpillFiles.close` raises.
     """
     failures = []
     try:
@@ -241,7 +254,7 @@ def _remove(directory: str) -> None:
 
 
 def _remove_entry(entry: os.DirEntry[str]) -> None:
-    """Remove an entry if it is a payload's file, or a link with the name of one."""
+    """Remove an entry of a directory if it is a payload's file, or a link with such a name."""
     link, file = entry.is_symlink(), entry.is_file(follow_symlinks=False)
     if not (link or file or entry.is_dir(follow_symlinks=False)):
         raise kvs_error(
@@ -258,8 +271,8 @@ def _remove_entry(entry: os.DirEntry[str]) -> None:
 class HybridFileStore(HoldingStore):
     """A content store with `spill_ratio` percent of its size in memory and the rest in files.
 
-    Raises INVALID_ARG if the memory part is below 1 MiB, HEAP_DIRECT_MEM_INIT as `memory_part`, and
-    what `SpillFiles` raises.
+    Raises INVALID_ARG if the memory part is below 1 MiB, HEAP_DIRECT_MEM_INIT if the operating
+    system cannot allocate it, and what `SpillFiles` raises.
     """
 
     __slots__ = ("arena", "files")

@@ -1,10 +1,10 @@
 """Select the content store that a `StorageInfo` describes.
 
 Source: AWS's storage types; the limits are in `limits`. AWS's client uses the arena for all types,
-with files behind it for HYBRID_FILE. With IN_MEM_CONTENT_STORE_ALLOC it also puts its own
-allocations there. A Python program has no such allocations, so that type is the plain arena here,
-and IN_MEM is the store that keeps references. AWS's client cannot select video memory, so
-HYBRID_VIDEO_MEMORY has a value that AWS does not use.
+with files in addition for HYBRID_FILE. With IN_MEM_CONTENT_STORE_ALLOC, AWS's client also puts its
+own allocations into the arena. A Python program has no such allocations, so in this package that
+type selects the plain arena. IN_MEM selects the store that keeps references. AWS's client cannot
+select video memory, so HYBRID_VIDEO_MEMORY has a value that AWS does not use.
 """
 
 from __future__ import annotations
@@ -56,10 +56,11 @@ class StorageDescription(Protocol):
 
 
 def store_for(info: StorageDescription) -> ContentStore:
-    """Create the content store that `info` describes. The caller closes it.
+    """Create the content store that `info` describes. The caller must close it.
 
-    Raises HEAP_FLAGS_ERROR for an unknown type, or for a video memory library with a type that does
-    not use one; INVALID_ARG for less than 1 MiB in memory; and what the stores raise.
+    Raises HEAP_FLAGS_ERROR for an unknown type, or if a video memory library is given for a type
+    that does not use one. Raises INVALID_ARG for less than 1 MiB in memory, and what the stores
+    raise.
     """
     kind = info.storage_type
     if kind not in set(StorageType) or (

@@ -1,14 +1,15 @@
 """The interfaces of content stores, and the store that keeps references.
 
-A content store is a budget in bytes that all streams of a client share, and may hold the payloads.
+A content store is a budget in bytes that all streams of a client share. It may also hold the
+payloads.
 
 Source: AWS's heap API (initialize, alloc, map, free, size, debug check, release). A `ContentStore`
-has at least a budget. The `ReferenceStore` has nothing else, because the caller's immutable bytes
-are the allocations. A `HoldingStore` also copies payloads into its regions (an arena, files, video
-memory), and copies them out when they are read.
+has at least a budget. The `ReferenceStore` has nothing else, because streams keep references to
+the caller's immutable bytes. A `HoldingStore` also copies payloads into its regions (an arena,
+files, video memory), and copies them out when they are read.
 
-Invariants: `0 <= used_bytes <= size_bytes`; a charge that does not fit changes nothing, nor does a
-payload that no region accepts. The caller adds what an item costs beyond its bytes (see
+Invariants: `0 <= used_bytes <= size_bytes`. A charge that does not fit changes nothing. A payload
+that no region accepts changes nothing. The caller adds what an item costs beyond its bytes (see
 `limits.ITEM_OVERHEAD_BYTES`). Stores have no lock: callers hold the client's lock.
 """
 
@@ -50,7 +51,7 @@ class ContentStore(Protocol):
 
 
 class ReferenceStore:
-    """The store that keeps references to the frames' bytes. Its budget is a counter.
+    """The store for payloads that are kept by reference; its budget is only a counter.
 
     Raises INVALID_ARG for a size below 1 MiB or above 1 TiB.
     """
@@ -96,11 +97,11 @@ def check_size(size_bytes: int) -> None:
 
 
 def compact(payload: Payload, size: int, alive: int) -> tuple[Payload, int]:
-    """Return the payload to keep, and how many bytes it keeps alive.
+    """Return the payload to keep, and the number of bytes of memory that it takes.
 
-    `payload` is `size` bytes in views of one object of `alive` bytes. If an eighth of that object
-    is not in the payload (padding), or the payload is in so many pieces that they would take more
-    memory than the bytes, it is copied into one buffer.
+    `payload` is `size` bytes in views of one object of `alive` bytes, which the views keep in
+    memory. The payload is copied into one buffer if more than an eighth of that object is padding.
+    It is also copied if it has so many pieces that they would take more memory than the bytes.
     """
     if (alive - size) * 8 <= alive and len(payload) <= limits.MAX_PAYLOAD_BUFFERS:
         return payload, max(size, alive)
@@ -113,11 +114,11 @@ class Region(Protocol):
     def store(self, payload: Payload, size: int) -> int | None:
         """Copy a payload of `size` bytes in. Return its handle, or None if it does not fit.
 
-        If the region fails, this raises a status of the region and keeps nothing.
+        If the region fails, it raises a `KvsError` with a status of its own and keeps nothing.
         """
 
     def read(self, handle: int) -> bytes:
-        """Return a copy of a payload. Raises a status of the region if the payload was damaged."""
+        """Return a copy of a payload. Raises a `KvsError` if the payload was damaged."""
 
     def free(self, handle: int) -> None:
         """Remove a payload."""
@@ -133,7 +134,7 @@ class Region(Protocol):
 
 
 class StoredPayload(Sequence[bytes]):
-    """A payload in a region: a sequence of one buffer, which is read anew at each access."""
+    """A payload in a region: a sequence of one buffer. Each access reads it from the region."""
 
     __slots__ = ("_handle", "_region")
 
@@ -162,7 +163,7 @@ class StoredPayload(Sequence[bytes]):
 def _check_length(payload: Payload, size: int) -> None:
     """Raise BUFFER_TOO_SMALL or INVALID_ARG if a payload does not have exactly `size` bytes.
 
-    A region reserves `size` bytes. It must not write or read beyond them.
+    A region reserves `size` bytes, and must not write or read beyond them.
     """
     count = sum(map(len, payload))
     if count > size:
@@ -177,10 +178,10 @@ def _check_length(payload: Payload, size: int) -> None:
 
 
 class HoldingStore(ReferenceStore):
-    """A budget and a list of regions. The first region with enough space holds a payload.
+    """A budget and a list of regions. A payload is stored in the first region with enough space.
 
     If a region fails (for example, the disk is full), the next one is used. `failure` is the error
-    of such a region, and None again once that region has accepted a payload.
+    of the region that failed. It is None again once that region has accepted a payload.
     """
 
     __slots__ = ("_closed", "_failed", "_regions", "failure")
@@ -193,13 +194,13 @@ class HoldingStore(ReferenceStore):
         self.failure: KvsError | None = None
 
     def keep(self, payload: Payload, size: int) -> Payload | None:
-        """Copy a payload of `size` bytes into a region. Return what represents it, or None.
+        """Copy a payload of `size` bytes into a region. Return the payload to use in its place.
 
-        None means that no region has enough space.
+        Return None if no region has enough space.
 
         Raises HEAP_NOT_INITIALIZED after `close`, BUFFER_TOO_SMALL for a payload of more than
-        `size` bytes, INVALID_ARG for one of fewer, and the error of a region that failed if no
-        other has space. Nothing is kept then.
+        `size` bytes, and INVALID_ARG for a shorter one. Raises the error of a region that failed if
+        no other has space. If it raises, nothing is kept.
         """
         self._check_open()
         _check_length(payload, size)
@@ -227,7 +228,7 @@ class HoldingStore(ReferenceStore):
         return any(region.fits(size) for region in working)
 
     def frees_space(self, payload: Payload) -> bool:
-        """Return whether removing a payload frees space: not if its region has failed."""
+        """Return whether removing a payload frees usable space: True if its region works."""
         return isinstance(payload, StoredPayload) and payload._region is not self._failed
 
     def free(self, payload: Payload) -> None:

@@ -5,11 +5,11 @@ Code Reference names, with the symbols and types of AWS's hybrid heap (`docs/ref
 describes them). Handles and sizes have 32 bits, and handle 0 means "no memory". Functions that
 return a status return 0 for success.
 
-This is an interface of the C producer. It is not in `compat`, because `StorageInfo` is public and
-selects the store by its type, and the producer, which creates the store, must not import `compat`.
+This is an interface of the C producer. It is not in `compat`, because the producer creates the
+store that the public `StorageInfo` selects, and the producer must not import `compat`.
 
-The library is called with the client's lock held, so by one thread at a time. Each failure of the
-library has a status and leaves nothing allocated.
+The library is called with the client's lock held, so only one thread calls it at a time. Each
+failure of the library has a status and leaves nothing allocated.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _SYMBOLS: Final = (
 
 
 class VideoMemory:
-    """Video memory of the library with this name or path. A handle is one of the library's.
+    """Video memory that the library with this name or path manages; it also assigns the handles.
 
     Raises HEAP_VRAM_LIB_MISSING if the library does not exist, HEAP_VRAM_LIB_REOPEN if it cannot be
     loaded, HEAP_VRAM_..._FUNC_SYMBOL for an entry point that it lacks, and HEAP_VRAM_INIT_FAILED.
@@ -109,8 +109,8 @@ class VideoMemory:
     def store(self, payload: Payload, size: int) -> int | None:
         """Copy a payload in. Return its handle, or None if the memory has no space for it.
 
-        Raises HEAP_VRAM_ALLOC_FAILED (also for 4 GiB and more), and what `read` raises. Nothing is
-        kept then.
+        Raises HEAP_VRAM_ALLOC_FAILED (also for 4 GiB and more), and what `read` raises. If it
+        raises, nothing is kept.
         """
         if size > _MAX_SIZE:
             raise kvs_error(
@@ -169,8 +169,8 @@ class VideoMemory:
     def close(self) -> None:
         """Free all payloads and unload the library.
 
-        Raises HEAP_VRAM_FREE_FAILED, HEAP_VRAM_UNINIT_FAILED or HEAP_LIBRARY_FREE_FAILED: the first
-        of these failures, after all steps were tried.
+        All steps are tried. If some fail, the first failure is raised: HEAP_VRAM_FREE_FAILED,
+        HEAP_VRAM_UNINIT_FAILED or HEAP_LIBRARY_FREE_FAILED.
         """
         failures = [handle for handle in self._sizes if self._free(handle)]
         self._sizes.clear()
@@ -198,11 +198,10 @@ def _close(library: ctypes.CDLL) -> int:
 
 
 class HybridVideoMemoryStore(HoldingStore):
-    """A content store with `spill_ratio` percent of its size in memory and the rest in video
-    memory.
+    """A content store with `spill_ratio` percent of its size in memory, the rest in video memory.
 
-    Raises INVALID_ARG if the memory part is below 1 MiB, HEAP_DIRECT_MEM_INIT as `memory_part`, and
-    what `VideoMemory` raises.
+    Raises INVALID_ARG if the memory part is below 1 MiB, HEAP_DIRECT_MEM_INIT if the operating
+    system cannot allocate it, and what `VideoMemory` raises.
     """
 
     __slots__ = ("arena", "video")

@@ -1,7 +1,10 @@
 """Matroska as Kinesis Video Streams uses it: the generator, the parser, tracks and tags.
 
 `generator` makes the bytes that precede a frame's payload. `parser` parses a stream incrementally
-into the dataclasses of `events`. The statuses 0x3200.... are raised here and in `codecs`. Floor 2.
+into the dataclasses of `events`. This package and `codecs` raise the statuses with the base
+0x32000000.
+
+This package is in layer 2 (see ARCHITECTURE.md).
 """
 
 from kvsproducer.mkv.generator import MkvGenerator, Packed

@@ -7,13 +7,14 @@ never copied (see `codecs.nal`).
 If a key frame contains parameter sets that differ from the current ones, the adapter makes new
 codec private data from them. This differs from AWS's packager in two ways:
 
-- AWS stores everything before the IDR picture (also SEI) as Annex-B private data, although the
-  frames then have lengths, so that players find no valid configuration. Here the parameter sets
-  become an avcC or hvcC record. If that is not possible, the private data stays as it was.
-- AWS ignores the parameter sets in key frames if the caller gave private data, so that an encoder
-  which changes its picture size continues with the old record. Here key frames are parsed whenever
-  the format of their units is known: if they are converted, or have the length size that an avcC or
-  hvcC record declares (ISO/IEC 14496-15: in-band parameter sets, avc3 and hev1).
+- AWS stores everything before the IDR picture (also SEI) as Annex-B private data. The frames have
+  lengths, so players find no valid configuration for them. This adapter makes an avcC or hvcC
+  record from the parameter sets. If that is not possible, the private data stays as it was.
+- AWS ignores the parameter sets in key frames if the caller gave private data. If the encoder then
+  changes its picture size, the stream continues with the old record. This adapter parses key frames
+  whenever it knows the format of their units. It knows the format if it converts the frames, or if
+  an avcC or hvcC record declares the size of their NAL lengths (ISO/IEC 14496-15: in-band parameter
+  sets, avc3 and hev1).
 
 Only key frames are parsed, so other frames cost nothing.
 """
@@ -61,7 +62,10 @@ class _Track:
     annexb: bool = False
 
     def record(self, units: Sequence[Buffer]) -> bytes:
-        """Make private data from the sets in `units`; raises as `build_avcc` or `build_hvcc`."""
+        """Make private data from the parameter sets in `units`.
+
+        Raises what `build_avcc` or `build_hvcc` raises.
+        """
         data = _BUILDERS[self.codec](units, length_size=self.length_size)
         if not self.annexb:
             return data
@@ -140,9 +144,14 @@ class FrameAdapter:
 def _look_into(track: TrackInfo, codec: VideoCodec | None, flags: NalAdaptation) -> _Track | None:
     """Return the state for parsing a track's key frames, or None if they are not parsed.
 
-    Key frames are not parsed if the private data is invalid, or if the frames are not converted and
-    no record declares the size of their NAL lengths. Without private data, lengths of 4 bytes are
-    assumed.
+    Key frames are not parsed in these cases:
+
+    - The track is not H.264 or H.265, or its private data is invalid.
+    - There is no private data, and frames are converted to Annex-B.
+    - There is private data, frames are not converted, and no avcC or hvcC record is given or made.
+      The size of the NAL lengths is then unknown.
+
+    For other tracks without private data, 4-byte lengths are assumed.
     """
     data = track.codec_private_data
     if codec is None or not (data or flags & NalAdaptation.AVCC_NALS == 0):
@@ -166,7 +175,7 @@ def _look_into(track: TrackInfo, codec: VideoCodec | None, flags: NalAdaptation)
 def _read(data: bytes, codec: VideoCodec, *, annexb: bool) -> tuple[list[bytes], int]:
     """Return the parameter sets in codec private data, and the size in bytes of NAL lengths.
 
-    Raises what the parser of the data's format raises.
+    Raises what `split_annexb`, `parse_avcc` or `parse_hvcc` raises.
     """
     if annexb:
         return parameter_sets(split_annexb(data), codec), 4

@@ -32,11 +32,11 @@ def read_simple_block(raw: bytes, start: int, offset: int) -> Block:
 
 
 def simple_block_at(data: bytes, position: int) -> tuple[int, int]:
-    """Return (length including the header, offset of the payload) of a usual SimpleBlock.
+    """Return (length of the element, offset of its payload in it) for a usual SimpleBlock.
 
-    This is the fast path for most elements of a stream. It returns (0, 0) if the element at
-    `position` is not a SimpleBlock, is not complete, or has lacing or a long track number; the
-    caller then uses the general parser.
+    A usual SimpleBlock is complete, and has no lacing and a track number of one byte. Most elements
+    of a stream are like this, so this is the fast path. For any other element at `position`, it
+    returns (0, 0), and the caller uses the general parser.
     """
     if len(data) - position < _SHORTEST or data[position] != el.SIMPLE_BLOCK:
         return 0, 0
@@ -65,7 +65,10 @@ def read_usual_block(raw: bytes, start: int) -> Block:
 
 
 def read_block_group(raw: bytes, start: int, offset: int) -> Block:
-    """Parse a BlockGroup, which must have one Block; without a ReferenceBlock it is a key frame."""
+    """Parse a BlockGroup, which must have exactly one Block.
+
+    If it has no ReferenceBlock, the block is a key frame.
+    """
     body: tuple[memoryview, int] | None = None
     duration: int | None = None
     key_frame = True
@@ -86,7 +89,10 @@ def read_block_group(raw: bytes, start: int, offset: int) -> Block:
 
 
 def _read_block(raw: bytes, data: memoryview, offset: int, *, key_frame: bool | None) -> Block:
-    """Parse a Block or SimpleBlock; `key_frame` is None for a SimpleBlock, which has a flag."""
+    """Parse a Block or SimpleBlock.
+
+    `key_frame` is None for a SimpleBlock, whose flags say whether it is a key frame.
+    """
     number, width = read_number(data, offset)
     if len(data) < width + 3:
         raise invalid_mkv(f"a block of {len(data)} bytes", offset)
@@ -131,7 +137,10 @@ def _unlace(kind: int, data: memoryview, offset: int) -> list[memoryview]:
 
 
 def _xiph_sizes(count: int, data: memoryview, offset: int) -> tuple[list[int], memoryview]:
-    """Read Xiph sizes (bytes of 255 and a last byte, added up); the last frame has the rest."""
+    """Read the Xiph sizes of laced frames; the last frame has the remaining bytes.
+
+    A size is the sum of its bytes: any number of 255, then a smaller one.
+    """
     sizes: list[int] = []
     size = position = 0
     while len(sizes) < count - 1:
@@ -146,7 +155,10 @@ def _xiph_sizes(count: int, data: memoryview, offset: int) -> tuple[list[int], m
 
 
 def _ebml_sizes(count: int, data: memoryview, offset: int) -> tuple[list[int], memoryview]:
-    """Read EBML sizes (a first size, then signed differences); the last frame has the rest."""
+    """Read the EBML sizes of laced frames; the last frame has the remaining bytes.
+
+    The first size is a number; each further one is the signed difference to the size before.
+    """
     sizes: list[int] = []
     while len(sizes) < count - 1:
         value, width = read_number(data, offset)

@@ -1,13 +1,13 @@
 """Codec private data of tracks: conversion, and parsing for picture size or audio format.
 
-The stream's content type determines the codec of a track, as in AWS's packager. It is a list of
-media types, separated by commas; each type has a row in the table below and applies to all tracks
-of its kind (video or audio). If two types of one kind are listed, the track's codec id decides. If
-the table lacks the type, the data is not changed.
+The stream's content type determines the codec of a track, as in AWS's packager. The content type is
+a list of media types, separated by commas. Each type has a row in the table below and applies to
+all tracks of its kind (video or audio). If two types of one kind are listed, the track's codec id
+decides. If the table does not contain the type, the data is not changed.
 
 Unlike AWS's packager, this one also accepts upper case, blanks, and the names video/avc and
-video/hevc. (AWS leaves such tracks without a size, and even sets data that it should convert to
-zeros.) The byte formats themselves are in `codecs`.
+video/hevc. (AWS leaves such tracks without a size. If it should convert their data, it overwrites
+the data with zeros.) The byte formats themselves are in `codecs`.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ _FORMATS: Final[dict[str, _Format]] = {
 
 
 def _format_of(track: TrackInfo, content_type: str) -> _Format | None:
-    """Return the format of a track's private data, or None if the data is not to be changed."""
+    """Return the format of a track's private data, or None if the data stays unchanged."""
     tokens = (token.strip().lower() for token in content_type.split(","))
     found = [_FORMATS[token] for token in tokens if token in _FORMATS]
     fitting = [row for row in found if row.track_type is track.track_type]

@@ -2,7 +2,7 @@
 
 An EBML number of w bytes (1 to 8) begins with w - 1 zero bits and a one bit; the other 7 w bits are
 the value. All value bits set means "unknown size", so the largest value is 2**(7 w) - 2. Larger
-numbers raise MKV_NUMBER_TOO_BIG. `reading` and `parser` have the decoding.
+numbers raise MKV_NUMBER_TOO_BIG. The modules `reading` and `parser` decode.
 """
 
 from __future__ import annotations

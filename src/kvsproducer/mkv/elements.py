@@ -173,6 +173,6 @@ ELEMENTS: Final[dict[int, Element]] = {
 
 
 def element_name(element_id: int) -> str:
-    """The element's name, or its id in hex when the table does not know it."""
+    """Return the element's name, or its id in hex if the table does not contain it."""
     known = ELEMENTS.get(element_id)
     return known.name if known else f"0x{element_id:X}"

@@ -206,11 +206,11 @@ class MkvGenerator:
 
     @property
     def cluster_start(self) -> tuple[int, int]:
-        """The open cluster's time and the dts of its first frame, in ticks as `stream_start`."""
+        """The open cluster's time and its first frame's dts, in ticks, both rounded down."""
         return self._cluster_pts * self._scale, self._cluster_dts * self._scale
 
     def header(self) -> bytes:
-        """Return the stream header, to put before data that is sent again in a new session."""
+        """Return the stream header. A new session needs it before data that is sent again."""
         if self._header is None:
             self._header = stream_header(self._info, self._tracks, self._declared)
         return self._header
@@ -232,7 +232,7 @@ class MkvGenerator:
     # --- frames -------------------------------------------------------------------------------
 
     def kind_of(self, flags: int, pts: int) -> FrameKind:
-        """Return what a frame with these flags and pts (ticks) would begin; changes nothing."""
+        """Return what a frame with these flags and pts (ticks) would begin. Change nothing."""
         if not self._started:
             return _STREAM
         if self._starts_cluster(flags, pts // self._scale - self._cluster_pts):
@@ -314,7 +314,7 @@ class MkvGenerator:
         size: int,
         fragment_pts: int | None = None,
     ) -> None:
-        """Raise what `pack` would raise for this frame; changes nothing."""
+        """Raise what `pack` would raise for this frame. Change nothing."""
         before = self._started, self._stream_pts, self._last_relative, self._due
         cluster = self._cluster_pts, self._cluster_dts, self.block_start, self.block_room
         try:
@@ -326,7 +326,11 @@ class MkvGenerator:
     def _pack_cluster(
         self, number: int, flags: int, pts: int, dts: int, duration: int, size: int, start: int
     ) -> Packed:
-        """Pack a frame that starts a cluster, and maybe the stream; times are in timecodes."""
+        """Pack a frame that starts a cluster, and possibly the stream.
+
+        `pts`, `dts` and `start` (the time of the cluster) are in timecode units, `duration` is in
+        ticks.
+        """
         if start != pts:
             self._check_start(start, pts)
         if self._strict and pts != dts:
@@ -377,7 +381,7 @@ class MkvGenerator:
         return end_of_fragment_tag()
 
     def close_fragment(self) -> None:
-        """Make the next key frame start a cluster, whatever the minimum duration is."""
+        """Make the next key frame start a cluster, even before the minimum duration has passed."""
         self._due = 0
 
     def keep_open(self, pts: int) -> None:
@@ -390,7 +394,7 @@ class MkvGenerator:
         self._header = None
 
     def reset(self) -> None:
-        """Forget the times: the next frame starts a new stream with a header."""
+        """Forget the times, so that the next frame starts a new stream with a header."""
         self._started = False
         self._stream_pts = self._cluster_pts = self._cluster_dts = self.block_room = 0
 
@@ -400,7 +404,7 @@ class MkvGenerator:
         """Replace a track's codec private data in all later headers.
 
         Empty data removes it. `adapted` means that the data is an avcC or hvcC record and must not
-        be converted. Raises as the constructor, and MKV_TRACK_INFO_NOT_FOUND.
+        be converted. Raises MKV_TRACK_INFO_NOT_FOUND, and the constructor's errors for such data.
         """
         number = self._numbers.get(track_id)
         if number is None:
@@ -422,7 +426,11 @@ class MkvGenerator:
     # --- errors -------------------------------------------------------------------------------
 
     def _check_start(self, start: int, pts: int) -> None:
-        """Raise if a fragment's start is after its first frame or before the last fragment."""
+        """Raise if a fragment cannot start at `start`; times are in timecode units.
+
+        The start must not be after the first frame, too long before it, or before the last
+        fragment.
+        """
         if not self._cluster_pts <= start <= pts:
             raise kvs_error(
                 StatusCode.MKV_INVALID_FRAME_TIMESTAMP,

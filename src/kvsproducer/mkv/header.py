@@ -34,7 +34,10 @@ _NS_PER_TICK: Final = 100
 def segment_info(
     *, segment_uuid: bytes, timecode_scale: int, title: str, application: str
 ) -> bytes:
-    """Make the Info element; `timecode_scale` is in ticks, `application` is in both App fields."""
+    """Make the Info element; `timecode_scale` is in ticks.
+
+    `application` is written to both MuxingApp and WritingApp.
+    """
     return element(
         el.INFO,
         element(el.SEGMENT_UID, segment_uuid)

@@ -66,7 +66,10 @@ def _value(element_id: int, payload: memoryview, offset: int) -> Value:
 
 
 def read_ebml_header(raw: bytes, start: int, offset: int) -> EbmlHeader:
-    """Parse an EBML header; refuses other document types and versions, and longer ids or sizes."""
+    """Parse an EBML header.
+
+    Refuses other document types and EBML versions, another maximum length of ids, and longer sizes.
+    """
     fields: dict[int, Value] = {
         el.EBML_READ_VERSION: 1,
         el.EBML_MAX_ID_LENGTH: MAX_ID_BYTES,
@@ -146,7 +149,7 @@ def read_tags(raw: bytes, start: int, offset: int) -> Tags:
 def _collect_pairs(
     pairs: list[tuple[str, str]], data: memoryview, offset: int, walk: Walk, *, depth: int
 ) -> None:
-    """Append the pairs of all SimpleTags in a Tags, Tag or SimpleTag; outer before inner ones."""
+    """Append the pairs of all SimpleTags in a Tags, Tag or SimpleTag, outer ones first."""
     if depth > MAX_TAG_DEPTH:
         raise invalid_mkv(f"tags are nested deeper than {MAX_TAG_DEPTH}", offset)
     for element_id, payload, at in walk.children(data, offset):

@@ -85,7 +85,7 @@ class _Header(NamedTuple):
 
 
 class MkvParser:
-    """Parses one input; `max_block_bytes` limits the size of a block, and so the memory used."""
+    """Parses one input; `max_block_bytes` limits the size of a block and so the memory used."""
 
     def __init__(self, *, max_block_bytes: int = SERVICE_MAX_FRAGMENT_BYTES) -> None:
         self._queue = ByteQueue()
@@ -111,7 +111,7 @@ class MkvParser:
 
     @property
     def buffered(self) -> int:
-        """The number of bytes that wait for the rest of their element."""
+        """The number of buffered bytes, which belong to an element that is not complete."""
         return self._queue.available + self._lead_bytes
 
     def receive_data(self, data: bytes) -> None:
@@ -264,7 +264,7 @@ class MkvParser:
         return ClusterEnd()
 
     def _ends_cluster(self, header: _Header) -> bool:
-        """Return True if this element ends a cluster of unknown size, as it cannot be inside."""
+        """Return True if this element cannot be in a cluster, and so ends one of unknown size."""
         known = ELEMENTS.get(header.id)
         return known is not None and known.parent in (ROOT, el.SEGMENT)
 
@@ -316,7 +316,7 @@ class MkvParser:
     def _read_master(
         self, header: _Header, reader: MasterReader, limit: int, then: Callable[[], Event | None]
     ) -> Event | None:
-        """Parse a whole master element, once it is complete; `then` is the next step."""
+        """Parse a master element once it is complete; `then` is the parsing step that follows."""
         self._check_size(header, limit)
         start = self._queue.offset
         raw = self._take_element(header)
@@ -365,7 +365,7 @@ class MkvParser:
         )
 
     def _check_parent(self, header: _Header, parent: int) -> None:
-        """Raise if the table gives the element another parent; unknown elements are allowed."""
+        """Raise if a known element is in another parent than the table says."""
         known = ELEMENTS.get(header.id)
         if known is not None and known.parent not in (parent, ANYWHERE):
             raise self._misplaced(header, f"in {element_name(parent)}")

@@ -1,6 +1,6 @@
 """Checks that the frames of a track can be played after they were stored.
 
-The service stores any data and does not check codec private data, so that a mistake would show only
+The service stores any data and does not check codec private data, so mistakes would be noticed only
 at playback. Therefore each track of a known codec has a `Format`, which inspects its frames before
 they are packed. It refuses frames that no player could play, with an error that says what to do:
 
@@ -13,8 +13,8 @@ they are packed. It refuses frames that no player could play, with an error that
 
 It also corrects frames. NAL units without a picture, which some encoders return separately
 (parameter sets, SEI, delimiters), are held back and joined to the next picture. ADTS headers
-(14496-3 section 1.A.2.2) are removed, and give the AudioSpecificConfig. A key flag is removed from
-a picture that depends on other pictures.
+(14496-3 section 1.A.2.2) are removed, and the AudioSpecificConfig is made from them. A key flag is
+removed from a picture that depends on other pictures.
 
 A frame is refused only if it is certainly wrong. Bytes that no decoder could take for a picture or
 for sound, as test programs put them, are accepted. So are all frames of a track whose codec private
@@ -100,9 +100,10 @@ class Format(ABC):
 
     @property
     def is_plain(self) -> Callable[[bytes], object] | None:
-        """A pattern: a frame without flags that matches it needs no `look`. None matches all.
+        """A function that returns a match for a frame without flags that needs no `look`.
 
-        Read it again after each call of `look`, which may change it.
+        If the property is None, no frame without flags needs `look`. Read the property again after
+        each call of `look`, which may change it.
         """
         return None
 
@@ -111,12 +112,12 @@ class Format(ABC):
 
     @abstractmethod
     def look(self, data: bytes, *, key: bool, close: bool) -> Looked | None:
-        """Check a frame and return it as it is to be stored, or None if it is held back.
+        """Check a frame. Return it in the form to store, or None if it is held back.
 
-        `close` means that the frame has about the same time as the one before, as slices of one
-        picture have. `look` does not change the state of a video track, because the frame may have
-        to wait for space and be checked again; `done` applies the change. Raises MKV_... statuses
-        for frames that do not fit the track.
+        `close` means that the frame has about the same time as the one before. Slices of one
+        picture have such times. `look` does not change the state of a video track, because the
+        frame may have to wait for space and be checked again; `done` applies the change. Raises
+        MKV_... statuses for frames that do not fit the track.
         """
 
     def done(self) -> None:  # noqa: B027
@@ -175,11 +176,11 @@ class _Video(Format):
 
     @property
     def is_plain(self) -> Callable[[bytes], object]:
-        """See `Format`; no frame matches while units wait for a picture."""
+        """See `Format`; no frame matches while held units wait for the next picture."""
         return _never if self._held else self._plain
 
     def look(self, data: bytes, *, key: bool, close: bool) -> Looked | None:
-        """See `Format`; also joins held units to the next picture."""
+        """See `Format`. Units that were held back are joined to the next picture."""
         self._next = self._held, self._held_key, self.ready
         if not data:
             return Looked(data, key)
@@ -297,7 +298,7 @@ class _Video(Format):
         )
 
     def _can_recover(self, head: Iterable[memoryview]) -> bool:
-        """Return True if a recovery point SEI lets decoding start at a predicted picture."""
+        """Return True if a recovery point SEI allows decoding to start at this picture."""
         codec = self._codec
         return any(
             _has_recovery_point(unit, _HEADER[codec])
@@ -309,7 +310,7 @@ class _Video(Format):
         return is_annexb(data[:64]) or other_format(data) is not None
 
     def _explained(self, error: KvsError, data: bytes) -> KvsError:
-        """Add to the error what the data looks like and what to do."""
+        """Return the error with a text that says what the data looks like and what to do."""
         if self._annexb and is_annexb(data[:64]) and not is_length_prefixed(data, self._codec):
             return error  # it has the declared format, but is damaged
         return InvalidFrame(error.status, f"{error.detail}; {_advice(data, self._codec)}")
@@ -339,7 +340,7 @@ class _Unknown(Format):
         return Looked(data, key)
 
     def _needs_more(self, data: bytes) -> bool:
-        """Return True for a picture in Annex-B, or one with lengths but no parameter sets."""
+        """Return True for an Annex-B picture, or one with lengths but no parameter sets."""
         codec = self._codec
         try:
             annexb = is_annexb(data[:64]) and not is_length_prefixed(data, codec)
@@ -371,7 +372,7 @@ class _Aac(Format):
         return _plain_aac if self.ready else _never
 
     def look(self, data: bytes, *, key: bool, close: bool) -> Looked:
-        """See `Format`; sets `record` from the first ADTS header, and when it changes."""
+        """See `Format`. Sets `record` from the first ADTS header, and when the header changes."""
         del close  # audio has no slices
         if not data:
             return Looked(data, key)
@@ -448,7 +449,7 @@ class _G711(Format):
 
 
 def _never(_: bytes) -> None:
-    """A pattern that matches no frame."""
+    """Match no frame: used as `is_plain` while each frame needs `look`."""
 
 
 def _refuse_aac(detail: str) -> NoReturn:
@@ -547,7 +548,10 @@ def _has_recovery_point(unit: memoryview, header: int) -> bool:
 
 
 def _sei_number(data: bytes, position: int) -> tuple[int, int]:
-    """Read a number of an SEI message (bytes of 255 and a last byte, added up) and its end."""
+    """Read a number of an SEI message; return it and its end position.
+
+    The number is the sum of its bytes: any number of 255, then a smaller one.
+    """
     number = 0
     while position < len(data):
         byte = data[position]

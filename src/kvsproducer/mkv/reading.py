@@ -75,9 +75,9 @@ def read_number(data: memoryview, offset: int) -> tuple[int, int]:
 class Walk:
     """Iterates over the elements of a master element, and limits their number.
 
-    One object is used for a master and all masters inside it. It raises after
-    `MAX_MASTER_ELEMENTS` elements: an empty element takes only two bytes, so 50 MB of them would
-    keep the parser busy for a minute.
+    One object is used for a master and all masters inside it. More than `MAX_MASTER_ELEMENTS`
+    elements raise an error: an empty element takes only two bytes, so parsing 50 MB of them would
+    take a minute.
     """
 
     __slots__ = ("_left",)

@@ -1,7 +1,7 @@
 """Checks of streams, tracks and frames against the limits of the generator.
 
 The limits and the order of the checks are those of AWS's packager (`limits.py` has the sources).
-Text is measured in bytes of UTF-8, as there. Functions named `check_...` raise. `frame_error` only
+Text is measured in bytes of UTF-8, too. Functions named `check_...` raise. `frame_error` only
 makes the exception: `MkvGenerator.pack` tests the limits itself, because it runs for every frame.
 """
 
@@ -81,7 +81,7 @@ def check_stream(
 
 
 def check_adaptation(adaptation: NalAdaptation) -> None:
-    """Check that frames are not to be converted in both directions."""
+    """Check that frame conversion is requested in one direction at most."""
     both = NalAdaptation.ANNEXB_NALS | NalAdaptation.AVCC_NALS
     if adaptation & both == both:
         raise kvs_error(
@@ -91,7 +91,7 @@ def check_adaptation(adaptation: NalAdaptation) -> None:
 
 
 def check_segment_uuid(uuid: bytes) -> None:
-    """Check that a segment UUID has 16 bytes that are not all zero."""
+    """Check that a segment UUID has 16 bytes and that they are not all zero."""
     if len(uuid) != SEGMENT_UUID_BYTES or not any(uuid):
         raise kvs_error(
             StatusCode.MKV_INVALID_SEGMENT_UUID,
@@ -100,7 +100,10 @@ def check_segment_uuid(uuid: bytes) -> None:
 
 
 def check_codec_private_data(track_id: int, data: bytes | None) -> None:
-    """Check that private data is not None (as in incomplete configurations) nor above 1 MiB."""
+    """Check that private data is not None and has at most 1 MiB.
+
+    Incomplete configurations may have None.
+    """
     if data is None:
         raise kvs_error(
             StatusCode.MKV_CODEC_PRIVATE_NULL,

@@ -2,7 +2,8 @@
 
 Source: AWS's space check with its reserve, the policies for a full store and a full view, and the
 pressure thresholds. Unlike AWS's client, it never trims past the newest frame. A frame that can
-never fit is refused at once, and nothing is dropped for it. The item on the wire is never dropped.
+never fit is refused at once, and nothing is dropped for it. An item that is being handed out may
+leave the view, but its bytes stay charged to the store until it is handed out completely.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ __all__ = ["Admission", "WouldBlock"]
 class WouldBlock(Exception):
     """An offline stream has no space now. Try again after `SpaceAvailable`.
 
-    If only the open fragment is held and the refused frame begins a new one, the open fragment was
-    ended, so that it can be stored.
+    If the stream held only the open fragment, and the refused frame begins a new one, the open
+    fragment was ended. The service can then store it, which frees space.
 
-    `deadline` is the time on the clock of `now`, in ticks, when waiting fails with
-    OPERATION_TIMED_OUT.
+    The wait fails with OPERATION_TIMED_OUT at `deadline` (ticks, on the clock of the argument
+    `now`).
     """
 
     def __init__(self, deadline: int) -> None:
@@ -47,7 +48,7 @@ class WouldBlock(Exception):
 
 
 class AdmissionOutbox(Outbox, Protocol):
-    """What admission needs from its stream."""
+    """The attributes and methods of a stream that `Admission` uses."""
 
     name: str
     counters: StreamCounters
@@ -56,7 +57,7 @@ class AdmissionOutbox(Outbox, Protocol):
         """Queue an event."""
 
     def report_trouble(self, sign: StreamLatencyPressure) -> None:
-        """Report a problem of the connection, and ask the shell to look at it."""
+        """Report a connection problem, and ask the caller to check the connection."""
 
     def note_waiting_writer(self) -> None:
         """Note that an offline writer waits for space."""
@@ -66,7 +67,10 @@ class AdmissionOutbox(Outbox, Protocol):
 
 
 class Admission:
-    """Admits the frames of one stream. An offline writer waits up to `waits` ticks for space."""
+    """Admits the frames of one stream.
+
+    The writer of an offline stream waits at most `waits` ticks for space.
+    """
 
     __slots__ = (
         "_buffer",
@@ -120,7 +124,11 @@ class Admission:
         return buffer.view.full or buffer.store.used_bytes + needed > buffer.store.size_bytes
 
     def charge(self, length: int, charge: int) -> bool:
-        """Charge the store for an item of `length` bytes if it fits without any decision."""
+        """Charge the store for an item of `length` bytes on the fast path; return True if it fits.
+
+        If the item exceeds a limit of the fast path, nothing is charged, and the caller uses
+        `admit`.
+        """
         view, store = self._buffer.view, self._buffer.store
         return (
             length <= self.largest
@@ -142,9 +150,10 @@ class Admission:
     ) -> Payload:
         """Charge the store for an item of `length` bytes, making space as the policies say.
 
-        `begins`: the item begins a fragment, so the open fragment may end. Returns the payload to
-        keep for the `size` bytes given. Raises `WouldBlock`, STORE_OUT_OF_MEMORY, or the error of a
-        store that holds payloads; then nothing is stored.
+        `begins` means that the item begins a fragment, so that the open fragment may end. Return
+        the payload to keep in place of the given one of `size` bytes. Raises `WouldBlock`,
+        STORE_OUT_OF_MEMORY, or the error of a store that holds payloads. If it raises, nothing is
+        stored.
         """
         buffer = self._buffer
         store = buffer.store
@@ -178,7 +187,7 @@ class Admission:
         return payload
 
     def _fit_view(self, now: int) -> None:
-        """Make space in the view's window, or raise `WouldBlock`."""
+        """Make space in the view's window as the policies say, or raise `WouldBlock`."""
         view = self._buffer.view
         if self._offline:
             if view.full:
@@ -203,10 +212,11 @@ class Admission:
         *,
         begins: bool,
     ) -> Payload:
-        """Let the store hold a payload that was charged, and return its replacement.
+        """Copy a payload into a store that holds payloads; return the copy that replaces it.
 
-        The free space may be fragmented, or the disk of the store may be full. Then space is made
-        as the policies say. If that fails, the charge is released.
+        The bytes were charged before. The store may still refuse the payload, because its free
+        space is fragmented or its disk is full. Then space is made as the policies say. If that
+        fails, the charge is released and the error raised.
         """
         buffer, before = self._buffer, holding.failure
         try:
@@ -232,7 +242,7 @@ class Admission:
 
     @staticmethod
     def _try_hold(holding: HoldingStore, payload: Payload, size: int) -> Payload | None:
-        """Let the store keep a payload; return None if it has no space, or its disk is full."""
+        """Copy a payload into the store; return None if it has no space, or its disk is full."""
         try:
             return holding.keep(payload, size)
         except KvsError as error:
@@ -286,7 +296,10 @@ class Admission:
             raise self._no_memory(charge)
 
     def worth_waiting(self) -> bool:
-        """Return whether acks may free space. No ack comes for a fragment that has not ended."""
+        """Return whether future acks may free space.
+
+        They cannot if the view contains only a fragment that has not ended, or if the stream stops.
+        """
         view = self._buffer.view
         newest = view.newest
         if self.final or newest is None or view.head == view.tail:
@@ -301,7 +314,10 @@ class Admission:
         return sum(item.charge for item in items if item is not wire)
 
     def _evict(self) -> bool:
-        """Drop one item, or all up to the next fragment start; return False if nothing may go."""
+        """Remove the oldest item; return False if there is none.
+
+        If the policy drops whole fragments, also remove the items up to the next fragment start.
+        """
         buffer = self._buffer
         view = buffer.view
         if not buffer.evict():
@@ -311,7 +327,11 @@ class Admission:
         return True
 
     def _block(self, now: int, charge: int = 0, *, begins: bool = False) -> None:
-        """Raise `WouldBlock`, unless the open fragment can never take `charge` more bytes."""
+        """Raise `WouldBlock`, or STORE_OUT_OF_MEMORY if waiting cannot help.
+
+        Waiting cannot help if the open fragment with `charge` more bytes is larger than the store.
+        Nothing is raised for a stream that stops.
+        """
         if self.final:
             return
         if charge and not begins:
@@ -320,10 +340,10 @@ class Admission:
         raise WouldBlock(now + self._wait_limit)
 
     def _check_fragment(self, charge: int) -> None:
-        """Refuse a frame whose fragment is larger than the store, and the rest of the fragment.
+        """Raise STORE_OUT_OF_MEMORY if the store cannot take the open fragment and `charge` bytes.
 
-        The service acknowledges whole fragments, so no ack frees space before the fragment has
-        ended.
+        Frames are then skipped up to the next key frame. The service acknowledges whole fragments,
+        so no ack frees space before the fragment has ended.
         """
         buffer, view = self._buffer, self._buffer.view
         newest, size = view.newest, self._buffer.store.size_bytes
@@ -365,7 +385,7 @@ class Admission:
         self._outbox.emit(BufferDurationPressure(self._outbox.name, left))
 
     def check_latency(self, maximum: int) -> None:
-        """Report when more than `maximum` ticks of media wait to be sent."""
+        """Report a latency pressure if more than `maximum` ticks of media have not been sent."""
         buffer = self._buffer
         waiting = buffer.view.unsent_duration
         if waiting > maximum:

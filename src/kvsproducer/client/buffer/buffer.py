@@ -1,21 +1,23 @@
 """The buffer of one stream: the items of its view, the accounts of its frames, its share of the
 store.
 
-These three must change together. For example, an item that leaves the view is first settled in the
-accounts, and its bytes go back to the store. So one class owns all three. Other modules read `view`
-and `ledger`, and change them only through methods of `Buffer`.
+These three must change together. For example, an item that leaves the view is first counted in the
+accounts, and its bytes are returned to the store. So one class owns all three. Other modules read
+`view` and `ledger`, and change them only through methods of `Buffer`.
 
 The life of an item:
 
-* `append` (or `append_mark`): it is charged to the store and counted as held.
-* `take`: its first byte is handed out. `put_on_wire` and `leave_wire`: it is handed out in parts.
+* `append` (or `append_mark`): its bytes are charged to the store, and its frame counts as held.
+* `take`: it is handed out to an upload. If it is handed out in parts, it is *on the wire* from
+  `put_on_wire` to `leave_wire`.
 * `acknowledge`, `confirm`: the service has its fragment; the frame counts as stored.
 * `refuse`: it will never be stored, because the service refused it or the store damaged it. It
-  counts as dropped, and stays marked SKIP until all items before it are settled.
-* `trim_settled`: settled items that were sent leave the view. `evict`: the oldest item leaves
-  because space is short. It counts as dropped, or as unacknowledged if it was sent.
-* `handle_loss`: its connection is lost. `begin_session` continues where `resume` says, and sends
-  again what was not stored.
+  counts as dropped, and stays in the view, marked SKIP, until all items before it are settled.
+* `trim_settled`: items that were sent, and are stored or dropped (*settled*), leave the view.
+* `evict`: the oldest item leaves the view because space is short. It counts as dropped, or as
+  unacknowledged if it was sent.
+* `handle_loss`: its connection is lost. `begin_session` continues at the item that `resume`
+  selects, so that unstored media is sent again.
 
 A *session* is what one upload carries; it begins with a stream header. Media that is sent again may
 have been packaged for an older session with other tracks and parameter sets. So the start and the
@@ -70,7 +72,10 @@ class Outbox(Protocol):
 
 
 class Buffer:
-    """See the module's docstring. `header()` returns the newest stream header."""
+    """The items, the accounts and the share of the store of one stream; see the module's docstring.
+
+    `header()` returns the newest stream header.
+    """
 
     __slots__ = (
         "_header",
@@ -131,18 +136,22 @@ class Buffer:
 
     # --- adding frames ----------------------------------------------------------------------------
     def append(self, item: ViewItem, *, jump: bool = False) -> None:
-        """Add a new item, which was charged; `jump` and errors as in `ContentView.append`."""
+        """Add a new item, whose bytes the caller has charged to the store.
+
+        `jump` and the errors are as in `ContentView.append`.
+        """
         self.view.append(item, jump=jump)
 
     def note_put(self, item: ViewItem, now: int) -> None:
-        """Note the time when the first item of a fragment was put, in ticks of the core's clock."""
+        """Set the time when the first item of a fragment was put, in ticks of the core's clock."""
         item.put_at = now
 
     def append_mark(self, data: bytes, *, charged: bool) -> None:
-        """Add an end-of-fragment mark.
+        """Add an end-of-fragment mark, of which each fragment has at most one.
 
-        A mark needs no free space: without it, a buffer full of one fragment could never be stored.
-        If it does not fit, it is not charged. There is at most one mark for each fragment.
+        The mark is added even if the store is full, because a buffer full of one fragment could
+        otherwise never be stored. In that case, and without `charged`, the store is not charged for
+        it.
         """
         charge = len(data) + self.item_overhead
         if not charged or not self.store.charge(charge):
@@ -150,17 +159,17 @@ class Buffer:
         self.view.append_mark(data, charge)
 
     def begin_session_at(self, item: ViewItem, start: int) -> None:
-        """Note that the newest item begins a session whose times count from `start` (ticks)."""
+        """Record that the newest item begins a session whose times count from `start` (ticks)."""
         self.sessions.append((item.index, start, self._header()))
         while len(self.sessions) > 1 and self.sessions[1][0] <= self.view.tail:
             self.sessions.popleft()
 
     def accept(self, count: int = 1) -> None:
-        """Count frames as accepted; -1 takes one back that will not be held."""
+        """Count frames as accepted; -1 undoes this for a frame that will not be held."""
         self.ledger.accepted += count
 
     def skip(self) -> None:
-        """Count a frame that was not accepted, because frames are skipped up to a key frame."""
+        """Count a frame that was not accepted because frames are skipped up to a key frame."""
         self.ledger.skipped += 1
 
     def drop(self, dts: int, pts: int, reason: DropReason) -> None:
@@ -170,7 +179,8 @@ class Buffer:
     def settled_until(self, waiting: Iterable[int]) -> int | None:
         """Return the media time up to which all accepted frames are stored or dropped.
 
-        `waiting` are the pts of accepted frames that have no item. None while nothing is settled.
+        `waiting` are the pts of accepted frames that have no item. The result is None if no frame
+        has been stored or dropped so far.
         """
         return self.ledger.settled_until(self.view, waiting)
 
@@ -194,31 +204,37 @@ class Buffer:
 
     # --- handing out items ------------------------------------------------------------------------
     def take(self) -> ViewItem:
-        """Return the next item to send, without the acks that it had on another connection."""
+        """Return the next item to send and move past it. Clear acks of earlier connections."""
         item = self.view.take()
         assert item is not None, "the caller checked"
         item.flags &= _NOT_ACKED
         return item
 
     def skip_next(self) -> None:
-        """Move past the next item, which will not be sent."""
+        """Move past the next item without sending it."""
         self.view.take()
 
     def clear_acks(self, item: ViewItem) -> None:
-        """Do what `take` does for an item that `advance` will pass."""
+        """Clear an item's acks from earlier connections, as `take` does.
+
+        For items that the caller hands out without `take`, and passes with one call of `advance`.
+        """
         item.flags &= _NOT_ACKED
 
     def advance(self, to: int, size: int) -> None:
-        """Note that all items before `to`, with `size` bytes, were taken."""
+        """Make `to` the next item to send. The items before it, `size` bytes, were handed out."""
         self.view.current = to
         self.view.unsent_bytes -= size
 
     def put_on_wire(self, item: ViewItem) -> None:
-        """Note that an item is handed out in part."""
+        """Record that an item is being handed out in parts."""
         self._on_wire = item
 
     def leave_wire(self) -> None:
-        """Release the item on the wire, because it was handed out or its connection was lost."""
+        """Record that the item on the wire was handed out completely, or lost its connection.
+
+        If the item has left the view, its bytes are now returned to the store.
+        """
         self._on_wire = None
         charge, self._wire_charge = self._wire_charge, 0
         if charge:
@@ -226,28 +242,28 @@ class Buffer:
 
     @property
     def on_wire(self) -> ViewItem | None:
-        """The item that is being handed out, or None."""
+        """The item that is being handed out in parts, or None."""
         return self._on_wire
 
     @property
     def charged_bytes(self) -> int:
-        """The bytes for which the store charges this stream."""
+        """Number of bytes of the store that are charged to this stream."""
         return sum(item.charge for item in self.view.items.values()) + self._wire_charge
 
     @property
     def partly_sent(self) -> bool:
-        """True if the item before the read position was handed out only in part and is held."""
+        """True if the item before the read position is on the wire and still in the view."""
         wire = self._on_wire
         return wire is not None and not self._wire_charge and wire.index == self.view.current - 1
 
     @property
     def sent_end(self) -> int:
-        """One past the last item that was handed out completely."""
+        """The index after the last item that was handed out completely."""
         return self.view.current if self._on_wire is None else self.view.current - self.partly_sent
 
     @property
     def evicted_wire(self) -> int | None:
-        """The index of an item on the wire that has left the view, or None."""
+        """The index of the item on the wire if that item has left the view, else None."""
         return self._on_wire.index if self._on_wire is not None and self._wire_charge else None
 
     def rewind(self, index: int) -> None:
@@ -256,7 +272,10 @@ class Buffer:
 
     # --- sessions ---------------------------------------------------------------------------------
     def begin_session(self, index: int) -> int:
-        """Begin an upload at a fragment; return the base of its relative timecodes in ticks."""
+        """Begin a session at the fragment that starts at `index`.
+
+        Return the time in ticks from which the session's relative timecodes count.
+        """
         view = self.view
         acked = view.last_flagged(BUFFERING, index)  # media that is sent again loses its acks
         self.buffering_time = -1 if acked is None else acked.media_time
@@ -271,16 +290,22 @@ class Buffer:
         return self.session_start(index)
 
     def end_session(self) -> None:
-        """Note that the end of the session was handed out too."""
+        """Record that the end of the session was handed out, after its last item."""
         self.session_ended = True
 
     def handle_loss(self, result: int) -> None:
-        """Have unstored media sent again, because a connection that carried media was lost."""
+        """Prepare to send unstored media again, because a connection that carried media was lost.
+
+        Frames that have left the view and still wait for their ack are dropped.
+        """
         self.lost_result = result
         self.ledger.drop_unacked()
 
     def session_number(self, index: int) -> int:
-        """Return the index of the first item of an item's session, even if it has left the view."""
+        """Return the index of the first item of the session to which the item `index` belongs.
+
+        That first item may have left the view.
+        """
         began = 0
         for first, _, _ in self.sessions:
             if first > index:
@@ -289,11 +314,11 @@ class Buffer:
         return began
 
     def session_start(self, index: int) -> int:
-        """Return the base of the relative timecodes of an item, in ticks."""
+        """Return the time in ticks from which the relative timecodes of an item count."""
         return self._session_of(index)[0]
 
     def _session_of(self, index: int) -> tuple[int, bytes]:
-        """Return the stream start and stream header of the session of an item."""
+        """Return the stream start (ticks) and the stream header of an item's session."""
         found: tuple[int, bytes] | None = None
         for first, start, header in self.sessions:
             if found is not None and first > index:
@@ -302,7 +327,10 @@ class Buffer:
         return found or (0, self._header())
 
     def split_session(self, place: int, first: int, header: bytes) -> None:
-        """Split a session: the items from `first` on become a session with another header."""
+        """Split a session: its items from `first` on become a session with another header.
+
+        `place` is the position of the session in `sessions`.
+        """
         began, start, _ = self.sessions[place]
         session = first, start, header
         if began == first:
@@ -313,7 +341,7 @@ class Buffer:
             self.strip_stream_header(self.view[first])  # the next upload adds the new header
 
     def add_stream_header(self, item: ViewItem) -> None:
-        """Make an item begin a session, unless it already does."""
+        """Put the stream header of its session before an item, unless the item has one."""
         if item.flags & STREAM_START:
             return
         assert item.flags & FRAGMENT_START, "a session begins with a fragment"
@@ -324,7 +352,7 @@ class Buffer:
         self.view.change_header(item, header + item.header, size, item.flags | STREAM_START)
 
     def strip_stream_header(self, item: ViewItem) -> None:
-        """Remove the stream header from an item whose session is under way."""
+        """Remove the stream header from an item that does not begin a session any more."""
         prefix = item.prefix_length
         self.view.change_header(item, item.header[prefix:], 0, item.flags & ~STREAM_START)
         item.charge -= prefix
@@ -337,7 +365,7 @@ class Buffer:
         self.final_flags = PERSISTED if retains else PERSISTED | RECEIVED
 
     def acknowledge(self, index: int, flag: int) -> int:
-        """Add a flag to an item; return the flags that are new."""
+        """Add the flag of an ack to an item; return 0 if the item already had it, else the flag."""
         item = self.view.items[index]
         new = flag & ~item.flags
         item.flags |= flag
@@ -346,42 +374,48 @@ class Buffer:
         return new
 
     def receive(self, end: int) -> None:
-        """Note that the service has received the sent items before `end`."""
+        """Record that the service has received the items before `end`, as far as they were sent."""
         self.received_end = max(self.received_end, min(end, self.sent_end))
 
     def confirm(self, end: int) -> None:
-        """Settle the session's items before `end`, because the service has stored them."""
+        """Count the session's items before `end` as stored; see `Ledger.confirm`."""
         self.ledger.confirm(self.view, end, self.final_flags)
 
     def store_out_of_order(self, start: int, end: int) -> None:
-        """Count items of [start, end) as stored, before others that were sent earlier."""
+        """Count the items of [start, end) as stored, while earlier items still wait for acks."""
         self.ledger.store(self.view, start, end)
 
     def settle_unacked(self, last: int, since: int = 0) -> None:
-        """Count fragments that left the view as stored if they start at `last` (ticks) or before.
+        """Count fragments that have left the view as stored, if they start at `last` or before.
 
-        Items before index `since` are not affected.
+        `last` is in ticks. Items before index `since` are not affected.
         """
         self.ledger.settle_unacked(last, since, self.evicted_wire)
 
     def refuse(self, item: ViewItem, reason: DropReason = DropReason.REFUSED) -> None:
-        """Drop an item that will not be sent (again); by default because the service refused it."""
+        """Drop an item that will not be sent, or not be sent again.
+
+        The default reason is that the service refused it.
+        """
         self.ledger.refuse(item, self.view.line_of(item.index), reason)
 
     def settle_sent(self) -> None:
-        """Count what was handed out as stored, in a stream without acks."""
+        """Count all items that were handed out as stored, in a stream without acks."""
         self.ledger.confirm(self.view, self.view.current - (self._on_wire is not None))
         if self._on_wire is None:
             self.ledger.settle_unacked(NEVER)  # items that left the view while on the wire
         self.ledger.stored.clear()  # there are no acks to report
 
     def take_stored(self) -> list[Stored]:
-        """Return the fragments that turned out to be stored since the last call."""
+        """Return the fragments that were counted as stored since the last call."""
         stored, self.ledger.stored = self.ledger.stored, []
         return stored
 
     def settle_all_sent(self) -> None:
-        """Settle what was sent, because no connection is left that could bring an ack."""
+        """Stop waiting for acks, because no connection is left on which one could arrive.
+
+        Fragments that have their last ack count as stored; other frames are dropped as UNCONFIRMED.
+        """
         self.ledger.drop_unacked()
         self.ledger.unconfirmed = self.view.head
         self.confirm(self.view.head)
@@ -389,10 +423,9 @@ class Buffer:
     # --- removing items
     # -----------------------------------------------------------------------------
     def trim_settled(self, end: int = NEVER) -> None:
-        """Remove the oldest fragments before item `end` that have no held frames.
+        """Remove the oldest fragments before item `end` whose frames are all stored or dropped.
 
-        Their frames were stored or dropped. A fragment that is still open stays, because the next
-        frames need its cluster.
+        The open fragment stays, because the next frames need its cluster.
         """
         view = self.view
         sent = min(self.sent_end, end)
@@ -406,12 +439,12 @@ class Buffer:
 
     @property
     def closed_newest(self) -> bool:
-        """True if the newest fragment takes no more frames on its connection."""
+        """True if no more frames can follow in the newest fragment."""
         newest = self.view.newest
         return newest is None or bool(newest.flags & (END_OF_FRAGMENT | SKIP)) or self.session_ended
 
     def _trim(self, to: int) -> None:
-        """Remove the items before `to`, which are settled."""
+        """Remove the items before `to`, all of which are stored or dropped."""
         view, payloads = self.view, []
         # removed from the view first, because items in the view must be readable
         if self.holding is not None:
@@ -422,7 +455,7 @@ class Buffer:
         self.release(total)
 
     def evict(self) -> bool:
-        """Drop the oldest item because space is short; return False if there is none."""
+        """Remove the oldest item because space is short; return False if there is none."""
         view = self.view
         if view.tail >= view.head:
             return False
@@ -448,15 +481,16 @@ class Buffer:
             self._outbox.begin_session_on_key()
 
     def abandon(self, reason: DropReason) -> None:
-        """Drop everything for a reason; frames that were sent are reported as UNCONFIRMED."""
+        """Drop all items for `reason`; frames that were sent are reported as UNCONFIRMED."""
         self.leave_wire()
         self.ledger.abandon(self.view, reason)
         self._empty()
 
     def drop_held(self, queued: Sequence[tuple[int, int]], reason: DropReason) -> None:
-        """Drop everything by count, because items and accounts may have become inconsistent.
+        """Drop all held frames by their count, not item by item.
 
-        `queued` are dts and pts of frames that were accepted and have no item.
+        This is for a stream whose items and accounts may have become inconsistent. `queued` are
+        (dts, pts) of frames that were accepted and have no item.
         """
         times = [(item.timestamp, item.pts) for item in self.view.items.values()]
         dts, pts = zip(*times, *queued, strict=True) if times or queued else ((0,), (0,))

@@ -1,16 +1,18 @@
-"""The accounts of the frames, which keep the promise that no frame is lost without a report.
+"""The accounts of a stream's frames, which ensure that each lost frame is reported.
 
 `accepted == persisted + dropped + held` holds at any time. A frame is *settled* once it counts as
 persisted or dropped. Items are settled in order, so a single index separates settled items from
-others. If space is short, frames may leave the view after they were sent and before their ack came.
+others. If space is short, frames may leave the view after they were sent, before their ack arrives.
 Such frames are *unacknowledged*: they count as held until the ack comes (persisted) or the
 connection is lost (dropped, reason UNCONFIRMED). Frames that are skipped until a key frame were
-never accepted and only count as skipped.
+never accepted, and count only as skipped.
 
-Without acks, a frame that was sent counts as persisted, because no better information ever comes.
+In a stream without acks, a frame counts as persisted once it was sent, because the service does not
+report more.
 
 `reached` is the latest settled pts. Together with the earliest held pts, it gives the media time up
-to which everything is settled. After a jump back in time it starts over on the new time line.
+to which all frames are settled. After a jump back in time, `reached` starts over on the new time
+line.
 """
 
 from __future__ import annotations
@@ -37,7 +39,10 @@ _NO_FRAME = SKIP | END_OF_FRAGMENT
 
 
 class FrameAccount(NamedTuple):
-    """Counts of frames; `accepted == persisted + dropped + held`, `skipped` were not accepted."""
+    """Counts of frames: `accepted == persisted + dropped + held`.
+
+    Frames that count as `skipped` were not accepted.
+    """
 
     accepted: int
     persisted: int
@@ -129,7 +134,8 @@ class Ledger:
     ) -> None:
         """Count and report `count` accepted frames of a time line as dropped.
 
-        `dts` and `pts` are those of the first and of the last frame, in ticks.
+        `dts` and `pts` are pairs: the times of the first and of the last frame, in ticks. `line` is
+        the number of the time line.
         """
         self._report(*dts, count, reason)
         self.dropped += count
@@ -144,16 +150,17 @@ class Ledger:
         self.drop(dts, pts, 1, reason, line)
 
     def _note_settled(self, pts: int, line: int) -> None:
-        """Note that frames up to `pts` of a time line are settled."""
+        """Set `reached` to `pts` if that is later, or if the time line is newer."""
         if self.reached is None or line > self._line:
             self.reached, self._line = pts, line
         elif line == self._line and pts > self.reached:
             self.reached = pts
 
     def settled_until(self, view: ContentView, waiting: Iterable[int]) -> int | None:
-        """Return the media time up to which all accepted frames are settled, or None.
+        """Return the media time up to which all accepted frames are settled.
 
-        `waiting` are the pts of accepted frames that have no item yet.
+        `waiting` are the pts of accepted frames that have no item yet. The result is None if no
+        frame has been settled so far.
         """
         if self.reached is None:
             return None
@@ -163,7 +170,7 @@ class Ledger:
         return self.reached if first_held is None else min(self.reached, first_held - 1)
 
     def _count_stored(self, view: ContentView, start: int, end: int) -> None:
-        """Count the frames of [start, end) as persisted, fragment by fragment."""
+        """Count the frames of the items [start, end) as persisted, fragment by fragment."""
         plain = start >= view.marks_end and start >= self._skipped_end  # true for nearly all calls
         items = view.items
         while start < end:
@@ -190,10 +197,10 @@ class Ledger:
         self._note_settled(run.last_pts, line)
 
     def confirm(self, view: ContentView, end: int, final: int = PERSISTED) -> None:
-        """Settle the session's items before `end`, because the service has stored them.
+        """Count the session's items before `end` as persisted, because the service has stored them.
 
-        Items that were sent before a lost connection and not sent again are dropped as unconfirmed,
-        unless their own fragment has an ack with one of the flags `final`.
+        Exception: items that were sent on a lost connection, and were not sent again, are dropped
+        as UNCONFIRMED, unless their own fragment has an ack with one of the flags `final`.
         """
         start = max(self.settled, view.tail)
         if end <= start:
@@ -216,10 +223,11 @@ class Ledger:
         return end
 
     def evict(self, item: ViewItem, line: int, *, sent: bool, lost: bool) -> None:
-        """Settle an item that leaves the view because space is short, or keep it as unacknowledged.
+        """Count an item that leaves the view because space is short.
 
-        It is dropped if it was never sent. `line` is its time line. `lost`: the connection on which
-        it was sent is lost, and it was not sent again.
+        A frame that was not `sent` is dropped. A frame that was sent becomes unacknowledged. It is
+        dropped as UNCONFIRMED instead if its connection is lost (`lost`) and it was not sent again.
+        `line` is the number of its time line.
         """
         if item.flags & FRAGMENT_START:
             self._fragment, self._put_at = item.ack_timestamp, item.put_at
@@ -254,9 +262,9 @@ class Ledger:
             self._unacked.append(doubt)
 
     def refuse(self, item: ViewItem, line: int, reason: DropReason = DropReason.REFUSED) -> None:
-        """Drop an item that will not be sent (again): the service refused it, or see `reason`.
+        """Drop an item that will not be sent, or not be sent again, and mark it SKIP.
 
-        `line` is its time line.
+        `line` is the number of its time line. The default reason is that the service refused it.
         """
         if not item.flags & SKIP:
             self.refused += 1
@@ -266,9 +274,9 @@ class Ledger:
         self._skipped_end = max(self._skipped_end, item.index + 1)
 
     def store(self, view: ContentView, start: int, end: int) -> None:
-        """Count the items of [start, end) as persisted, before others that were sent earlier.
+        """Count the items of [start, end) as persisted, while earlier items still wait for acks.
 
-        They are marked SKIP, so that they are not sent again.
+        The items are marked SKIP, so that they are not sent again.
         """
         start = max(start, self.settled, view.tail)
         self._count_stored(view, start, end)
@@ -278,14 +286,14 @@ class Ledger:
 
     @property
     def evicted_fragment(self) -> int:
-        """The ack timestamp of the last fragment start that left the view before its ack."""
+        """The ack timestamp of the last fragment start that was evicted from the view."""
         return self._fragment
 
     def settle_unacked(self, fragment: int, since: int = 0, wire: int | None = None) -> None:
         """Count unacknowledged frames as stored, for fragments that start at `fragment` or before.
 
-        Two kinds stay unacknowledged: items before index `since`, which wait for acks of another
-        connection, and the fragment of item `wire`, which is still being handed out.
+        Two kinds of frames stay unacknowledged. Items before index `since` wait for acks of another
+        connection. The fragment of item `wire` is still being handed out.
         """
         doubts, others = self._unacked, []
         while doubts and doubts[0].fragment <= fragment:
@@ -300,7 +308,7 @@ class Ledger:
         doubts.extendleft(reversed(others))
 
     def drop_unacked(self) -> None:
-        """Drop the unacknowledged frames, because their connection is lost."""
+        """Drop the unacknowledged frames as UNCONFIRMED, because their connection is lost."""
         while self._unacked:
             doubt = self._unacked.popleft()
             dts, pts = (doubt.first, doubt.last), (doubt.earliest, doubt.latest)
@@ -315,9 +323,8 @@ class Ledger:
     ) -> None:
         """Drop all held frames by their count, without reading the items.
 
-        `dts` and `pts` are the first and the last ones, to report.
-
-        For a stream whose items and accounts may have become inconsistent.
+        This is for a stream whose items and accounts may have become inconsistent. `dts` and `pts`
+        are pairs: the first and the last time, for the report.
         """
         self._unacked.clear()
         self.settled = view.head
@@ -325,9 +332,9 @@ class Ledger:
             self.drop(dts, pts, self.held, reason, view.line)
 
     def abandon(self, view: ContentView, reason: DropReason) -> None:
-        """Settle everything in the view as dropped, before the view is emptied.
+        """Drop all frames that are neither stored nor dropped yet, before the view is emptied.
 
-        Frames that were sent get the reason UNCONFIRMED, the others the `reason`.
+        Frames that were sent get the reason UNCONFIRMED, the others get `reason`.
         """
         self.drop_unacked()
         for index in range(max(self.settled, view.tail), view.head):

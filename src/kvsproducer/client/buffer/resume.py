@@ -2,16 +2,16 @@
 
 Source: AWS's rollback. It goes back from the next item to send to the first fragment start that is
 at least the replay duration earlier. If the host is known to be alive, it goes back no farther than
-the last RECEIVED fragment; if that fragment was sent completely, it is not sent again. When
-streaming offline, it goes back to the oldest item.
+the last fragment with a RECEIVED ack. If that fragment was sent completely, it is not sent again.
+In an offline stream, it goes back to the oldest item.
 
-RECEIVED applies to its own session only, unlike in AWS's client. While uploads overlap, an older
-session is carried by another upload, which may be lost too. Its fragments count as received only by
-their own acks.
+Unlike in AWS's client, a RECEIVED ack says nothing about other sessions. While uploads overlap, an
+older session is carried by another upload, which may be lost too. So the fragments of the older
+session count as received only if they have acks of their own.
 
-A fragment that was cut is always sent again from its start, even if the replay duration is 0. A
-fragment is cut when its end was not sent. (AWS's client then continues with the next fragment, and
-the cut one is neither decodable nor stored.)
+A fragment whose end was not sent is always sent again from its start, even if the replay duration
+is 0. (AWS's client continues with the next fragment instead. The cut fragment is then neither
+decodable nor stored.)
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def anything_to_send(buffer: Buffer) -> bool:
 
 
 def resume_index(buffer: Buffer) -> int:
-    """Return the index of the item from which the next upload continues; `head` if there is none.
+    """Return the index of the item at which the next upload begins, or `head` if there is none.
 
-    It is never within fragments that are completely settled: stored media is not sent again.
+    Stored media is not sent again: the index is never within fragments that are completely settled.
     """
     view = buffer.view
     if buffer.lost_result is None:
@@ -53,7 +53,7 @@ def resume_index(buffer: Buffer) -> int:
 
 
 def _left_open(buffer: Buffer) -> bool:
-    """Return whether only the end of the newest fragment was not sent, and the service lacks it."""
+    """Return whether the newest fragment was sent without its end and the service lacks it."""
     view = buffer.view
     if view.head == view.tail or buffer.received_end >= view.head:
         return False

@@ -2,19 +2,20 @@
 
 Source: AWS's content view. Items have increasing indices with `tail <= current <= head`. `head` is
 one past the newest item, and `current` is the next item to send. Appending, taking the next item
-and dropping the oldest are O(1). Fragments are found by their exact start time in a table. A search
-for the nearest time could credit an ack to a neighbour.
+and dropping the oldest are O(1). A table finds fragments by their exact start time. (With a search
+for the nearest time, an ack could be counted for the fragment before or after the right one.)
 
 Durations count media only. Where timestamps jump, there is no media between two items: the source's
 clock was set, or the source paused for longer than a fragment may last. Each item has the number of
 ticks without media before it (`skipped`, negative after a jump back). `timestamp - skipped` is its
-media time, which never decreases. Otherwise, a clock that is set two hours forward would make the
-window two hours long, and full.
+media time, which never decreases. If the window were measured by timestamps, setting the clock two
+hours forward would make it two hours long, and full.
 
 Invariants: Decoding timestamps do not decrease, except where a session starts (the service compares
 times within one connection only). `size_bytes` and `unsent_bytes` are the sums over [tail, head)
-and [current, head). The view drops no items on its own. When it is `full`, its owner decides,
-because it knows what was sent and acknowledged. The view does not interpret the bytes.
+and [current, head). The view drops no items on its own. When it is `full`, its owner decides what
+to drop, because the owner knows what was sent and acknowledged. The view does not interpret the
+bytes.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ class ViewItem:
 
 
 def mark_at(item: ViewItem, data: bytes) -> ViewItem:
-    """Return an end-of-fragment mark to send instead of an item; it is not in the view."""
+    """Return an end-of-fragment mark to send in place of an item; the view does not contain it."""
     times = item.timestamp, item.ack_timestamp, 0
     mark = ViewItem(*times, END_OF_FRAGMENT, data, 0, (), len(data), 0, item.pts)
     mark.index = mark.fragment = item.index
@@ -124,7 +125,7 @@ def mark_at(item: ViewItem, data: bytes) -> ViewItem:
 
 
 class ContentView:
-    """The window. `capacity` is in items, `duration` in ticks.
+    """The window of a stream's items. `capacity` is in items, `duration` in ticks.
 
     Raises MIN_CONTENT_VIEW_ITEMS for a capacity of 10 or less, and INVALID_CONTENT_VIEW_DURATION
     for a duration of 0.
@@ -192,12 +193,15 @@ class ContentView:
     # --- durations ------------------------------------------------------------------------------
     @property
     def window_duration(self) -> int:
-        """Ticks of media from the oldest item to the end of the newest."""
+        """Duration in ticks of all media: from the oldest item to the end of the newest."""
         return self.end_time - self.start_time if self.head > self.tail else 0
 
     @property
     def unsent_duration(self) -> int:
-        """Ticks of media from the next item to send to the end of the newest."""
+        """Duration in ticks of the media that was not yet sent.
+
+        It extends from the start of the first unsent item to the end of the newest item.
+        """
         item = self.items.get(self.current)
         return 0 if item is None else self.end_time - item.ack_timestamp + item.skipped
 
@@ -213,10 +217,11 @@ class ContentView:
 
     # --- changing the window --------------------------------------------------------------------
     def append(self, item: ViewItem, *, jump: bool = False) -> None:
-        """Add a new item; `jump`: there is no media between it and the item before.
+        """Add a new item. `jump` means that there is no media between it and the item before.
 
-        Raises INVALID_CONTENT_VIEW_LENGTH for an empty item, and CONTENT_VIEW_INVALID_TIMESTAMP if
-        its dts is before that of the newest and it starts no session. Then nothing changes.
+        Raises INVALID_CONTENT_VIEW_LENGTH for an empty item. Raises CONTENT_VIEW_INVALID_TIMESTAMP
+        if its dts is before that of the newest item and it does not start a session. If it raises,
+        nothing changes.
         """
         newest = self.newest
         length = item.length
@@ -262,8 +267,8 @@ class ContentView:
     def append_mark(self, data: bytes, charge: int) -> None:
         """Add an end-of-fragment mark with the decoding time of the newest item.
 
-        The mark does not get the end time of that item, because durations may be longer than the
-        time between frames. Then the next frame would be refused.
+        The end time of that item is not used. Durations may be longer than the time between frames,
+        so the next frame could be before that end time and would be refused.
         """
         newest = self.newest
         assert newest is not None, "the view is not empty"
@@ -271,7 +276,7 @@ class ContentView:
         self.append(ViewItem(*times, END_OF_FRAGMENT, data, 0, (), len(data), charge, newest.pts))
 
     def take(self) -> ViewItem | None:
-        """Return the next item to send and move past it; return None at the head."""
+        """Return the next item to send and move past it; return None if there is none."""
         item = self.items.get(self.current)
         if item is not None:
             self.current += 1
@@ -296,7 +301,7 @@ class ContentView:
         return item
 
     def trim(self, to: int) -> int:
-        """Remove the items before `to`, which were all taken; return the sum of their charges."""
+        """Remove the items before `to`, all of which were sent; return the sum of their charges."""
         assert to <= self.current, "only what was sent is trimmed"
         items, tail, starts = self.items, self.tail, self._starts
         charge = size = 0
@@ -315,7 +320,7 @@ class ContentView:
         return charge
 
     def clear(self) -> None:
-        """Remove all items, taken or not."""
+        """Remove all items, sent or not."""
         self.items.clear()
         self._starts.clear()
         self._times.clear()
@@ -330,7 +335,7 @@ class ContentView:
             del self._times[item.ack_timestamp]
 
     def times_without(self, start: int, end: int, flags: int) -> list[int]:
-        """Return the pts of the items of [start, end) that have none of the flags."""
+        """Return the pts of those items in [start, end) that have none of the given flags."""
         items = self.items
         return [item.pts for i in range(start, end) if not (item := items[i]).flags & flags]
 
@@ -360,9 +365,10 @@ class ContentView:
     ) -> int | None:
         """Return the index of the fragment that starts exactly at `ack_timestamp` (ticks), or None.
 
-        After a jump back, several fragments may start at that time. Then fragments within [first,
-        last], which an upload sent, are preferred, and of those the oldest without any of the flags
-        `lacking`.
+        After a jump back in time, several fragments may start at that time. Then those with an
+        index from `first` to `last` are preferred, which are the fragments that one upload sent.
+        Among these, the result is the oldest without any of the flags `lacking`, or else the
+        newest.
         """
         indices = self._times.get(ack_timestamp)
         if indices is None:
@@ -383,7 +389,10 @@ class ContentView:
         first: int = 0,
         last: int | None = None,
     ) -> int | None:
-        """Do `fragment_at` for a fragment that starts at any time from `start` to `end`."""
+        """Return the index of a fragment that starts at any time from `start` to `end`, or None.
+
+        The times are in ticks. The other arguments are those of `fragment_at`.
+        """
         if start == end:
             return self.fragment_at(start, lacking, first, last)
         for time in self._times:
@@ -394,9 +403,12 @@ class ContentView:
     def item_at(self, ack_timestamp: int, first: int = 0, last: int | None = None) -> int | None:
         """Return the index of the item that plays at `ack_timestamp`, or of the last one before it.
 
-        Return None if the time is outside the window. The time must not be a fragment start (see
-        `fragment_at`). The item belongs to the fragment that contains the time. `first` and `last`
-        limit the search to fragment starts of one session, whose times increase.
+        Only items of the fragment that contains the time are considered. Return None if the time is
+        outside the searched fragments. For the start time of a fragment, use `fragment_at`.
+
+        `first` and `last` are the indices of the first and of the last fragment start to search.
+        They must belong to one session, because start times are only sure to increase within a
+        session.
         """
         starts, items = self._starts, self.items
         low = bisect_left(starts, first)
@@ -428,28 +440,31 @@ class ContentView:
         return best
 
     def last_before(self, media_time: int, end: int) -> ViewItem | None:
-        """Return the last item before index `end` with an earlier media time, or None."""
+        """Return the last item before index `end` whose media time is earlier, or None."""
         items, tail = self.items, self.tail
         later = bisect_left(range(tail, end), media_time, key=lambda index: items[index].media_time)
         return items[tail + later - 1] if later else None
 
     def last_flagged(self, flag: int, end: int) -> ViewItem | None:
-        """Return the last item below index `end` that has the flag, or None."""
+        """Return the last item before index `end` that has the flag, or None."""
         for index in range(end - 1, self.tail - 1, -1):
             if self.items[index].flags & flag:
                 return self.items[index]
         return None
 
     def line_of(self, index: int) -> int:
-        """Return the time line of an item: the newest one, or the one before."""
+        """Return the number of an item's time line: that of the newest, or of the one before."""
         return self.line if index >= self.line_start else self.line - 1
 
     def next_start(self, index: int) -> int:
-        """Return the first fragment start at or after `index`, or `head`."""
+        """Return the index of the first fragment start at or after `index`, or `head`."""
         position = bisect_left(self._starts, index)
         return self._starts[position] if position < len(self._starts) else self.head
 
     def start_of(self, index: int) -> int:
-        """Return the start of the fragment that contains `index`, or `tail` if it was removed."""
+        """Return the index of the first item of the fragment that contains the item `index`.
+
+        If that first item was removed, return `tail`.
+        """
         position = bisect_right(self._starts, index)
         return self._starts[position - 1] if position else self.tail
