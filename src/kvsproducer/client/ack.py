@@ -2,18 +2,20 @@
 
 The service writes JSON objects with flat members, one per HTTP chunk (KVS developer guide,
 PutMedia). A proxy may join or split them anywhere. A regular expression parses the exact form that
-the service sends. Everything else goes through a tolerant character machine with AWS's grammar:
-text outside objects is ignored, members are separated by commas or blanks, values may be bare,
-unknown members and nested values are skipped.
+the service sends. Everything else goes through a tolerant character machine with AWS's grammar. It
+ignores text outside objects, unknown members and nested values. Members are separated by commas or
+blanks, and values need no quotes.
 
 Invariants: Any split of the input gives the same result. An error costs one ack, never the acks
 after it. Memory is bounded. Unlike AWS's parser, this one understands strings and escapes within
-nested values, across chunks. Whether the client knows the fragment is decided elsewhere.
+nested values, across chunks. The parser does not check whether the client knows the fragment;
+`acks` does.
 
-A damaged quote makes a string run into the next ack. So the parser looks for the bytes with which
-each ack of the service begins (`_BEGINNING`). In valid JSON they cannot appear within a string,
-whose quotes are escaped, nor instead of a colon or the value of a flat member. If they appear
-there, the parser gives up the ack and begins the next one.
+If a closing quote is damaged, the string runs into the next ack. So the parser looks for the bytes
+with which each ack of the service begins (`_BEGINNING`). In valid JSON these bytes cannot appear
+within a string, because quotes in it are escaped. They cannot stand in the place of a colon or of
+the value of a flat member either. If the parser finds them there, it gives up the ack and begins
+the next one.
 """
 
 from __future__ import annotations
@@ -36,8 +38,9 @@ RESULT_OK: Final = 200
 
 
 class FragmentAck(NamedTuple):
-    """One ack. `timecode` is that of the fragment, in milliseconds as sent, None if unknown.
+    """One ack of a PutMedia response.
 
+    `timecode` is the timecode of the fragment, in milliseconds as sent, or None if unknown.
     `sequence_number` is the fragment number. `result` is 200, or the error id of an ERROR ack (7000
     for an unknown id).
     """
@@ -51,13 +54,13 @@ class FragmentAck(NamedTuple):
     def datetime(self) -> dt.datetime | None:
         """`timecode` as a `datetime` in UTC, None if unknown.
 
-        It is in 1970 if the times of the stream are relative.
+        The year is 1970 if the times of the stream are relative.
         """
         return None if self.timecode is None else to_datetime(self.timecode * TICKS_PER_MS)
 
     @classmethod
     def from_dict(cls, data: dict[str, object]) -> FragmentAck:
-        """Return the ack of a versioned structure, as AWS's test cases give it.
+        """Return the ack that a versioned structure of AWS's test cases describes.
 
         Raises INVALID_FRAGMENT_ACK_VERSION, INVALID_ARG.
         """
@@ -159,7 +162,7 @@ class AckParser:
     def read_one(self, data: bytes) -> FragmentAck | None:
         """Return the ack if `data` is exactly one ack in the usual form, which is the common case.
 
-        Return None for anything else, which must be passed to `receive_data`.
+        Otherwise return None; the caller must then pass `data` to `receive_data`.
         """
         match = _WELL_FORMED.fullmatch(data) if self._at is _OUTSIDE else None
         return None if match is None else _ack_of_match(match)
@@ -217,7 +220,7 @@ class AckParser:
         return None
 
     def _is_within_damaged(self) -> bool:
-        """Return whether an ack that begins here would begin within a damaged one."""
+        """Return True if an ack that begins at this point shows that the current ack is damaged."""
         return (
             self._at in _NO_ACK_BEGINS
             or (self._at is _At.NESTED and self._in_string)
@@ -227,7 +230,7 @@ class AckParser:
     def _start_next_ack(self) -> KvsError | None:
         """Give up the current ack, because `_BEGINNING` shows that the next one begins.
 
-        Return an error for it, unless it had one already.
+        Return an error for the current ack, unless it already had one.
         """
         damaged = self._at is not _OUTSIDE
         self._found = 0
@@ -313,7 +316,10 @@ class AckParser:
         return False
 
     def _ends_string(self, byte: int) -> bool:
-        """Process a byte of a string; return True for the quote that ends it. Escapes are kept."""
+        """Process a byte of a string; return True if it is the closing quote.
+
+        Escape sequences are kept as they are.
+        """
         if self._escaped:
             self._escaped = False
         elif byte == _QUOTE:
@@ -353,7 +359,8 @@ _STEPS: Final = {
 def _parse_number(text: bytes) -> int:
     """Parse an unsigned 64-bit decimal number, or -1; like AWS, allow a leading plus sign.
 
-    Raises EMPTY_STRING, INVALID_BASE (a digit of a larger base), INVALID_DIGIT, INT_OVERFLOW.
+    Raises EMPTY_STRING, INVALID_BASE (a character that is a digit only in a larger base),
+    INVALID_DIGIT, INT_OVERFLOW.
     """
     digits = text[1:] if text[:1] in (b"+", b"-") else text
     if not digits:
@@ -378,13 +385,13 @@ def _parse_number(text: bytes) -> int:
 
 
 def _ack_of_match(match: re.Match[bytes]) -> FragmentAck:
-    """Return the ack in a match of `_WELL_FORMED`."""
+    """Return the ack that a match of `_WELL_FORMED` describes."""
     kind, timecode, number = match.groups()
     return _new_ack(FragmentAck, (_TYPES[kind], int(timecode), number.decode(), RESULT_OK))
 
 
 def _make_ack(members: dict[bytes, bytes | None]) -> FragmentAck:
-    """Return the ack of a complete object."""
+    """Return the ack that a complete JSON object describes."""
     kind = _TYPES.get(members.get(_EVENT_TYPE) or b"")
     if kind is None:
         raise kvs_error(

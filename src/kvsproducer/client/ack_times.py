@@ -1,11 +1,12 @@
-"""Convert the timecode of an ack to ticks, and find the fragment that starts then.
+"""Convert the timecode of an ack to ticks, and find the fragment that starts at that time.
 
 Source: the service gives the timecode of the Cluster in whole milliseconds, rounded down, whatever
-the stream's timecode scale. AWS's client takes it for timecode units. With the usual scale of 1 ms
-both are the same. With another scale, a timecode is read as milliseconds, unless only the reading
-as timecode units matches a held fragment. The first ack that matches in one reading only decides
-for the stream. Units longer than a millisecond are not tried for relative timecodes, because a late
-ack would be credited to a later fragment.
+the stream's timecode scale is. AWS's client reads the number as timecode units instead. With the
+usual scale of 1 ms both readings are the same. With another scale, a timecode is read as
+milliseconds, unless a held fragment matches only if the number is read as timecode units. The first
+ack that matches in exactly one of the two readings decides which one the stream uses. Units longer
+than a millisecond are not tried for relative timecodes, because a late ack would be credited to a
+later fragment.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class AckTimes:
         self._units = (TICKS_PER_MS, scale) if both else (TICKS_PER_MS,)
 
     def span(self, upload: Upload, timecode: int) -> tuple[int, int]:
-        """Return the first and the last time at which a fragment with that timecode may start."""
+        """Return the earliest and latest possible start of a fragment with that timecode; ticks."""
         return self._span(upload, timecode, self._units[0])
 
     def _span(self, upload: Upload, timecode: int, unit: int) -> tuple[int, int]:
@@ -39,10 +40,11 @@ class AckTimes:
         return first, first if self._scale % unit == 0 else first + unit - 1
 
     def index(self, upload: Upload, timecode: int, lacking: int) -> int | None:
-        """Return the index of the item that a timecode names, or None if it is not held.
+        """Return the index of the held item to which a timecode refers, or None if there is none.
 
-        It is a fragment start, or the item within a fragment that plays at that time. If several
-        fragments start at that time, it is the oldest one without any of the flags `lacking`.
+        If a fragment starts at that time, the item is its start. If several start then, it is the
+        oldest one that lacks the flags `lacking`. Otherwise it is the item within a fragment that
+        plays at that time.
         """
         view, units = self._view, self._units
         # Only fragments that the upload sent. After a jump back others may start at the same time.

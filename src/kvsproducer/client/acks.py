@@ -1,21 +1,22 @@
 """The effect of an ack: flag the fragment, trim the view, skip refused media, end an upload.
 
 Source: AWS's ack processing. An ack names a fragment by its timecode, and the view's table finds
-the fragment exactly. Acks of one connection come in the order of its fragments. So a PERSISTED ack
-also covers the fragments before it in the same session, but never those of another connection.
+the fragment exactly. The acks of one connection come in the order of its fragments. So a PERSISTED
+ack also covers the earlier fragments of the same session, but never those of another connection.
 
 A fragment that was sent completely leaves the view with its PERSISTED ack (RECEIVED in a stream
-without retention), whether or not anything follows it. If an older upload still waits for acks of
-earlier fragments, the fragment stays in the view and is marked SKIP, so that no later connection
-sends it again. A fragment is complete when its end was sent. Its end is the start of the next
+without retention), even if no fragment follows it. If an older upload still waits for acks of
+earlier fragments, the fragment stays in the view. It is then marked SKIP, so that no later
+connection sends it again. A fragment is complete when its end was sent: the start of the next
 fragment, an end-of-fragment tag, or the end of the session.
 
 The service may also store the first part of an open fragment, if its connection was idle for too
-long. Such an ack settles what was sent so far. The fragment stays in the view. It is sent again
-from its start if more frames follow and the connection is lost.
+long. Such an ack shows that the part sent so far is stored. The fragment stays in the view. It is
+sent again from its start if more frames follow and the connection is lost.
 
 An ack for a fragment that is not held (late, duplicate, or of another stream) is reported as
-`AckRejected` and changes nothing else. Only an ERROR ack among them ends its upload.
+`AckRejected`. If the fragment left the view before its final ack came, its frames are now counted
+as stored. An ERROR ack ends its upload, even if its fragment is not held.
 """
 
 from __future__ import annotations
@@ -59,11 +60,11 @@ class AckHandler:
         self._times = AckTimes(core)
 
     def reject(self, upload: int, error: KvsError, timecode: int | None = None) -> None:
-        """Report an ack that cannot be used."""
+        """Report an ack that cannot be used as `AckRejected`."""
         self._core.emit(AckRejected(self._core.name, upload, timecode, error.status, error.detail))
 
     def apply(self, number: int, upload: Upload | None, ack: FragmentAck, now: int) -> None:
-        """Apply an ack of upload `number`; `upload` is its object, or None if it was removed."""
+        """Apply an ack of upload `number`; `upload` is the object, or None if it was removed."""
         core, kind = self._core, ack.ack_type
         if kind is _IDLE:
             return
@@ -95,7 +96,7 @@ class AckHandler:
     def _apply_to_fragment(
         self, upload: Upload, ack: FragmentAck, index: int, flag: int, now: int
     ) -> None:
-        """Apply an ack with the flag `flag` to the fragment of item `index`."""
+        """Apply an ack of the type with the flag `flag` to the fragment of item `index`."""
         buffer, items = self._buffer, self._buffer.view.items
         fragment = items[index].fragment
         if flag == BUFFERING:
@@ -109,9 +110,9 @@ class AckHandler:
                 self._report_stored(ack, (started, started), now)
 
     def _report_stored(self, ack: FragmentAck, acked: tuple[int, int], now: int) -> None:
-        """Report the fragments that an ack shows to be stored: its own, and others before it.
+        """Report the fragments that an ack shows to be stored: its own and earlier ones.
 
-        The ack's own fragment starts between the two times in `acked`, in ticks.
+        `acked` is the range of times, in ticks, in which the ack's own fragment starts.
         """
         first, last = acked
         for run in self._buffer.take_stored():
@@ -139,7 +140,7 @@ class AckHandler:
 
     # --- finding the fragment -------------------------------------------------------------------
     def _find_without_timecode(self, upload: Upload, flag: int) -> int | None:
-        """Return the index of the item that an ack without timecode means, or None."""
+        """Return the index of the item to which an ack without timecode refers, or None."""
         view = self._buffer.view
         if view.head == view.tail or self._carries_nothing(upload):
             return None
@@ -152,10 +153,11 @@ class AckHandler:
         return min(max(view.current, view.tail), view.head - 1)
 
     def _oldest_lacking(self, upload: Upload, flag: int) -> int | None:
-        """Return the oldest fragment without the flag that an upload sent completely, or None.
+        """Return the start of the oldest fragment that lacks the flag, or None.
 
-        That fragment is the one for RECEIVED or PERSISTED without a timecode: acks come in order,
-        and a later fragment may still be lost.
+        Only fragments that the upload has sent completely count. A RECEIVED or PERSISTED ack
+        without a timecode refers to this fragment, because acks come in order. A later fragment may
+        still be lost.
         """
         view, last = self._buffer.view, upload.last_fragment
         if upload.first_index is None or last is None:
@@ -170,7 +172,7 @@ class AckHandler:
     def _is_end_sent(self, upload: Upload, end: int) -> bool:
         """Return whether the end of the fragment before item `end` was sent, not only its frames.
 
-        The first bytes of the next fragment are enough, because they end it.
+        The first bytes of the next fragment are enough, because they end the fragment.
         """
         view = self._buffer.view
         if end > self._buffer.sent_end:
@@ -182,7 +184,10 @@ class AckHandler:
         return end < view.current
 
     def _apply_to_evicted(self, upload: Upload, ack: FragmentAck, now: int) -> None:
-        """Settle the frames of a fragment that left the view before its ack came."""
+        """Apply an ack whose fragment is not held, and report it as rejected.
+
+        If the fragment left the view before its final ack came, its frames are counted as stored.
+        """
         if ack.timecode is not None and _FLAGS.get(ack.ack_type, 0) & self._buffer.final_flags:
             acked = self._times.span(upload, ack.timecode)
             self._settle_evicted(upload, *acked)
@@ -196,7 +201,10 @@ class AckHandler:
         )
 
     def _settle_evicted(self, upload: Upload, first: int, last: int) -> None:
-        """Count a fragment as stored that has left the view and starts between two times."""
+        """Count a fragment as stored that starts from `first` to `last` and has left the view.
+
+        Nothing changes if the upload sent no such fragment.
+        """
         core, view = self._core, self._buffer.view
         if upload.last_time is None or first > upload.last_time:
             return  # the upload sent no such fragment
@@ -218,14 +226,20 @@ class AckHandler:
 
     # --- effects of an ack ----------------------------------------------------------------------
     def _receive(self, upload: Upload, index: int, flag: int) -> None:
-        """Note that the service has received the sent part of the fragment of item `index`."""
+        """Record that the service has received the sent part of the fragment of item `index`.
+
+        If `flag` shows that the part is also stored, record this too.
+        """
         end = self._buffer.view.next_start(index + 1)
         self._buffer.receive(end)
         if flag & self._buffer.final_flags:
             self._settle(upload, index, end)
 
     def _settle(self, upload: Upload, index: int, end: int) -> None:
-        """Settle the fragment of item `index`, which ends before item `end`: it is stored."""
+        """Record that the fragment of item `index`, which ends before item `end`, is stored.
+
+        While older uploads still wait for acks, the fragment is only marked as stored out of order.
+        """
         core, view = self._core, self._buffer.view
         whole = self._is_end_sent(upload, end)
         if whole:
@@ -252,7 +266,7 @@ class AckHandler:
         self._buffer.trim_settled(following)
 
     def _older_have_all_acks(self, upload: Upload) -> bool:
-        """Return whether all older uploads have the acks for everything that they sent."""
+        """Return whether all older uploads have received every ack that they wait for."""
         older = takewhile(lambda other: other is not upload, self._core.uploads)
         return not any(
             other.active and other.used and other.acked_last != other.last_fragment
@@ -260,7 +274,10 @@ class AckHandler:
         )
 
     def _apply_error(self, upload: Upload, ack: FragmentAck, index: int | None, now: int) -> None:
-        """Handle ERROR: skip the fragment unless a retry helps, and start another session."""
+        """Handle an ERROR ack: end its upload, and start another session.
+
+        The refused fragment is skipped, unless it can be accepted when it is sent again.
+        """
         core, view = self._core, self._buffer.view
         error = ack_error(ack.result)
         outside, concerned = index is None, not self._carries_nothing(upload)
@@ -297,7 +314,7 @@ class AckHandler:
             )
 
     def _refuse(self, index: int, error: AckError) -> None:
-        """Skip a fragment, unless a session without the missing track solves the problem."""
+        """Skip a fragment, unless it can be sent again without declaring a missing track."""
         if error.status is _S.ACK_ERR_FRAMES_MISSING_FOR_TRACK and self._tracks.redeclare(index):
             return
         self._core.causes[DropReason.REFUSED] = error.status.name
@@ -308,7 +325,7 @@ class AckHandler:
         return not upload.used and any(other.used for other in self._core.uploads.active(upload))
 
     def _skip(self, index: int) -> None:
-        """Refuse a fragment permanently."""
+        """Drop a fragment that the service has refused, so that it is never sent again."""
         core, view = self._core, self._buffer.view
         start = view[index].fragment
         end = view.next_start(index + 1)

@@ -1,10 +1,10 @@
 """How long to wait before a service call is repeated: exponential, with full jitter.
 
-Source: AWS's state machines. The wait is base * 2**n, capped, plus a random part below the same
-amount. n starts over after a quiet period. Unlike in AWS's client, n also starts over once the
-service has stored media: a connection that breaks often but works in between does not cause ever
-longer pauses. A client and each of its streams have their own backoff. (AWS's share one, so streams
-that fail together delay one another.) Random numbers and times are arguments.
+Source: AWS's state machines. The wait is base * 2**n, capped, plus a random part that is smaller
+than this amount. n starts over after a quiet period. Unlike in AWS's client, n also starts over
+once the service has stored media. So a connection that breaks often but works in between does not
+cause longer and longer pauses. A client and each of its streams have their own backoff. (AWS's
+share one, so streams that fail together delay one another.) Random numbers and times are arguments.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Backoff:
     def next_wait(self, now: int, *, offline: bool = False) -> int:
         """Return the wait before the next attempt, in ticks from `now`, and count the attempt.
 
-        base * 2**n is capped, and lower for an offline stream, because its writer waits. The random
-        part adds less than the same amount again.
+        The wait is base * 2**n, up to a maximum, plus a random part that is smaller than this
+        amount. The maximum is lower for an offline stream, because its writer waits.
         """
         if self._last is not None and now - self._last > BACKOFF_RESET_AFTER:
             self._count = 0

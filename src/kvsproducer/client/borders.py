@@ -1,9 +1,13 @@
 """Adjust timestamps at the border of two fragments so that the service accepts both.
 
-PutMedia refuses a whole fragment (ack 4004) in two cases: its timecode is not greater than that of
-the fragment before, or one of its blocks is not later than all blocks of the same track in the
-fragment before. It also refuses a fragment whose blocks of one track span more than 20 s (ack
-4002). The service compares times in timecode units, so two different times may count as the same.
+PutMedia refuses a whole fragment (ack 4004) in two cases:
+
+* Its timecode is not greater than the timecode of the previous fragment.
+* The time of one of its blocks is not later than the latest block of the same track in the previous
+  fragment.
+
+It also refuses a fragment in which the blocks of one track span more than 20 s (ack 4002). The
+service compares times in timecode units, so two different times may count as the same.
 
 `fit` gives a frame a time that satisfies these rules, at most one timecode unit later. If a key
 frame would have to move farther, it continues the open fragment instead of starting a new one.
@@ -28,7 +32,7 @@ _MAX_SEARCHED: Final = 128
 
 
 class Borders:
-    """The border between the open fragment of one stream and the one before it."""
+    """The border between the open fragment of one stream and the previous fragment."""
 
     __slots__ = (
         "_generator",
@@ -58,11 +62,11 @@ class Borders:
         self.least = 0
 
     def fit(self, frame: Frame, flags: int, *, join: bool) -> tuple[int, int]:
-        """Return the pts to use for a frame, and the pts of the fragment that it starts; ticks.
+        """Return the pts to use for a frame, and the start of the fragment it begins, in ticks.
 
-        `join`: a key frame may continue the open fragment. Raises MKV_INVALID_FRAME_TIMESTAMP if
-        the frame is too early for its fragment, and MKV_LARGE_FRAME_TIMECODE if it is more than 20
-        s after the fragment's start.
+        If the frame begins no fragment, both values are the same. `join`: a key frame may continue
+        the open fragment. Raises MKV_INVALID_FRAME_TIMESTAMP if the frame is too early for its
+        fragment, and MKV_LARGE_FRAME_TIMECODE if it is more than 20 s after the fragment's start.
         """
         pts, generator, scale = frame.pts, self._generator, self._scale
         opened = generator.cluster_start[0]
@@ -87,7 +91,10 @@ class Borders:
         return pts, pts
 
     def _fit_start(self, frame: Frame, opened: int, *, join: bool) -> tuple[int, int]:
-        """Do `fit` for a frame that would start a fragment; the open one starts at `opened`."""
+        """Do the work of `fit` for a frame that would begin a fragment.
+
+        `opened` is the start of the open fragment, in ticks.
+        """
         pts, generator, scale = frame.pts, self._generator, self._scale
         start = pts - frame.lead
         self._next_moved = False
@@ -111,9 +118,10 @@ class Borders:
     def check_order(self, dts: int) -> None:
         """Raise CONTENT_VIEW_INVALID_TIMESTAMP if a key frame goes back in time.
 
-        A key frame that begins a session may do so.
+        A key frame that begins a session may go back.
 
-        This check comes before the generator begins a cluster, or a session for new parameter sets.
+        The caller makes this check before the generator begins a cluster, or a session for new
+        parameter sets.
         """
         newest = self._view.newest
         if newest is None or not self._generator.started:
@@ -127,14 +135,14 @@ class Borders:
             )
 
     def fits(self, frame: Frame) -> bool:
-        """Return whether a frame far ahead fits into the open fragment or starts a new one."""
+        """Return whether a frame far ahead begins a new fragment or fits into the open one."""
         if frame.flags & FLAG_KEY:
             return True
         generator = self._generator
         return 0 <= frame.pts - generator.block_start < generator.block_room
 
     def note_fragment_start(self, *, new_session: bool) -> None:
-        """Note that the frame of the last `fit` has started a fragment."""
+        """Record that the frame of the last `fit` has begun a fragment."""
         generator, scale = self._generator, self._scale
         self._open_moved = self._next_moved
         self._latest = {} if new_session else self._next
@@ -146,7 +154,7 @@ class Borders:
         generator.block_room = min(generator.block_room, longest)
 
     def _find_latest(self) -> dict[int, int]:
-        """Return the latest time of each track, including the open fragment."""
+        """Return the latest time of each track up to the end of the open fragment."""
         view = self._view
         latest, newest = dict(self._latest), view.newest
         assert newest is not None, "the generator started with an item"

@@ -1,14 +1,15 @@
 """The client: credentials, a device, and the streams that share its storage.
 
-Source: AWS's client object and its state machine (NEW, AUTH, CREATE, READY). There are four kinds
-of traffic, and none of them waits or calls back:
+Source: AWS's client object and its state machine (NEW, AUTH, CREATE, READY). The client does no
+I/O. The *shell* is the code that runs it: it has the threads, sockets and clocks. There are four
+kinds of traffic between the two, and no method waits or calls back:
 
 * commands: `open_stream`, the methods of streams, `close`
 * results of service calls: `call_result`
-* effects, which the shell has to perform: `poll_effect`
+* effects: requests for the shell, such as a service call: `poll_effect`
 * events and timers: `next_event`, `next_timer`
 
-After any call, poll effects until there are none.
+After any call, the shell polls effects until there are none.
 
 The client is not thread-safe: the shell holds its lock around every call.
 """
@@ -146,8 +147,8 @@ class Client:
         """Return a new stream; it accepts frames at once and becomes ready when its calls succeed.
 
         Raises CLIENT_SHUTTING_DOWN after `close`, the errors of `StreamInfo.validate` and
-        `MkvGenerator`, MAX_STREAM_COUNT, DUPLICATE_STREAM_NAME, MIN_CONTENT_VIEW_ITEMS, and the
-        client's own failure.
+        `MkvGenerator`, MAX_STREAM_COUNT, DUPLICATE_STREAM_NAME, and MIN_CONTENT_VIEW_ITEMS. If the
+        client has failed, it raises the client's `failure`.
         """
         if self.closed:
             raise kvs_error(
@@ -228,16 +229,16 @@ class Client:
     # --- effects and events ---------------------------------------------------------------------
     @property
     def effects(self) -> Sized:
-        """The queued effects; `bool()` of it is safe without the shell's lock."""
+        """The queued effects; `bool(effects)` is safe without the shell's lock."""
         return self._effects
 
     @property
     def active_queues(self) -> Sized:
-        """The queues that have events; `bool()` of it is safe without the shell's lock."""
+        """The queues that have events; `bool(active_queues)` is safe without the shell's lock."""
         return self._active_queues
 
     def poll_effect(self) -> Effect | None:
-        """Return the next effect for the shell, or None."""
+        """Return the next effect (request for the caller, such as a service call), or None."""
         return self._effects.popleft() if self._effects else None
 
     def next_event(self) -> Event | None:
@@ -247,12 +248,12 @@ class Client:
     def next_timer(self) -> int | None:
         """Return when to call `handle_timer`, in ticks on the clock of `now`, or None.
 
-        Only `handle_timer` and `close` change it.
+        Only `handle_timer` and `close` change this time.
         """
         return self._timer
 
     def handle_timer(self, now: int) -> None:
-        """Do in every stream what only depends on time; do nothing before `next_timer`."""
+        """Make every stream do what depends on time alone; do nothing before `next_timer`."""
         if self._timer is None or now < self._timer:
             return
         self._timer = now + self._period
@@ -260,7 +261,10 @@ class Client:
             stream.handle_timer(now)
 
     def metrics(self, now: int, version: int = limits.CLIENT_METRICS_VERSION) -> ClientMetrics:
-        """Return a snapshot over all streams; raise INVALID_CLIENT_METRICS_VERSION."""
+        """Return a snapshot over all streams.
+
+        Raises INVALID_CLIENT_METRICS_VERSION.
+        """
         check_metrics_version(
             version, limits.CLIENT_METRICS_VERSION, _S.INVALID_CLIENT_METRICS_VERSION
         )
@@ -281,17 +285,20 @@ class Client:
 
     # --- services for streams (ClientServices) --------------------------------------------------
     def new_call_id(self) -> int:
-        """Return a number for a call."""
+        """Return a new number that identifies a call."""
         self._call_count += 1
         return self._call_count
 
     def new_upload(self) -> int:
-        """Return a number for an upload, unique within the client."""
+        """Return a new number for an upload, unique within the client."""
         self._upload_count += 1
         return self._upload_count - 1
 
     def authorize(self, now: int) -> bool:
-        """Return whether stream calls may be made now; if not, the streams are resumed later."""
+        """Return whether stream calls may be made now.
+
+        If they may not, the client resumes its streams once it has credentials, unless it fails.
+        """
         if self.state is not _C.READY:
             return False
         if self.auth is not None and self.auth.type is AuthType.UNDEFINED:
@@ -308,9 +315,9 @@ class Client:
         return True
 
     def renew_auth(self, now: int) -> None:
-        """Get new credentials before the next stream call, because the service refuses the current.
+        """Get new credentials before the next stream call, because the service refuses these.
 
-        `now` is not used; all calls of the client take it.
+        `now` is not used; it is an argument of all methods that the shell calls with a time.
         """
         del now
         if self.auth is not None:
@@ -328,10 +335,11 @@ class Client:
     ) -> None:
         """Handle the result of a call.
 
-        `result` is an HTTP status or one of the 10000s; `answer` comes with 200. `cause` is the
-        class of the error behind a failure, and is raised when the call is given up (None: the
-        class of `result`). Results of calls that no longer matter are ignored. Raises
-        INVALID_CUSTOM_DATA for a call that this client never made. Next: poll effects.
+        `result` is an HTTP status or one of the 10000s. `answer` is the answer of a call with
+        result 200. `cause` is the class of the error behind a failure (None: the class of
+        `result`). If the call is given up, an error of this class is raised. Results of calls that
+        no longer matter are ignored. Raises INVALID_CUSTOM_DATA for a call that this client never
+        made. The caller must then poll effects.
         """
         if not 0 < call.call_id <= self._call_count:
             raise kvs_error(
@@ -347,7 +355,10 @@ class Client:
             self._client_result(call, result, now, answer, detail, cause)
 
     def report(self, call: Call, status: StatusCode, detail: str) -> None:
-        """Report an error of a call that its result does not describe; change nothing else."""
+        """Report an error that occurred in a call but is not contained in the call's result.
+
+        Only an event is emitted; the state does not change.
+        """
         stream = self._streams.get(call.stream or "")
         if call.stream is None:
             self._events.push(ClientErrorReported(None, status, detail, fatal=False))
@@ -386,7 +397,7 @@ class Client:
             self._handle_exhausted(with_cause(with_detail(error, text), result, cause), status, now)
 
     def _handle_exhausted(self, error: KvsError, cause: StatusCode, now: int) -> None:
-        """Handle used-up retries: fail, or start over by getting credentials."""
+        """Handle a call whose retries are used up: fail, or start over by getting credentials."""
         reported: KvsError | None = error
         if not self._ready_reported:
             reported = self.retry_policy.start_over(
@@ -404,7 +415,7 @@ class Client:
         self._issue(GetSecurityToken, now)
 
     def _use_credentials(self, answer: object, now: int) -> None:
-        """Use new credentials, or ask again if they cannot be used."""
+        """Use new credentials, or ask for others if these cannot be used."""
         auth = answer if isinstance(answer, AuthInfo) else None
         if auth is not None and auth.length > limits.MAX_AUTH_LEN_BYTES:
             raise kvs_error(
@@ -421,7 +432,7 @@ class Client:
             self._move(On.CREDENTIALS_AGAIN if self._created else On.CREDENTIALS, now)
 
     def _ask_again(self, auth: AuthInfo, now: int) -> None:
-        """Ask again, because the credentials would expire before they could be used."""
+        """Ask for credentials again, because these would expire before they could be used."""
         self._wait = self._backoff.next_wait(now)
         try:
             self._move(On.AGAIN, now)
@@ -442,7 +453,10 @@ class Client:
 
     # --- states ---------------------------------------------------------------------------------
     def _move(self, on: Input, now: int) -> None:
-        """Step the machine and perform the action of the new state; raise the state's failure."""
+        """Step the state machine and perform the action of the new state.
+
+        Raises the state's failure if its retries are used up.
+        """
         self._machine.step(on)
         state = self.state
         if state is _C.AUTH:
@@ -458,7 +472,7 @@ class Client:
                 control.resume(now)
 
     def _issue(self, kind: type[Call], now: int, **members: object) -> None:
-        """Emit a call for the shell to make."""
+        """Emit an effect that requests a service call."""
         info = self.client_info
         call = kind(
             call_id=self.new_call_id(),
@@ -475,9 +489,12 @@ class Client:
 
 
 def _store_by_reference(info: StorageInfo) -> ContentStore:
-    """Return the store by reference, which needs no resources; the shell makes the others.
+    """Return a store that keeps payloads by reference; it needs no resources.
 
-    The shell of a Producer always makes the store, so these errors only concern other shells.
+    For any other storage type the caller of `Client` has to create the store. If it did not, this
+    raises INVALID_ARG, or NON_ALIGNED_HEAP_WITH_IN_CONTENT_STORE_ALLOCATORS for
+    IN_MEM_CONTENT_STORE_ALLOC. A `Producer` always creates the store, so it never gets these
+    errors.
     """
     if info.storage_type is StorageType.IN_MEM_CONTENT_STORE_ALLOC:
         raise kvs_error(

@@ -1,12 +1,14 @@
 """Stream control: opens uploads, and opens another one after a connection is lost.
 
-The tables in `states` say where each input leads. This module makes the service call of each state
-and turns its answer into an input. A result that does not belong to the pending call came late and
-is ignored. FAILED comes with a fatal `StreamErrorReported`.
+The tables in `states` define the next state for each input. This module makes the service call of
+each state and turns its answer into an input. It ignores a result that does not belong to the
+pending call, because this result came late. When a stream enters FAILED, a fatal
+`StreamErrorReported` is emitted.
 
-Once a stream has been ready, used-up retries are only reported. The stream keeps trying with the
-longest waits, because a camera outlives an outage. Meanwhile its frames are held or reported.
-Before that, the client's `RetryPolicy` decides.
+Once a stream has been ready, it no longer fails when retries are used up. It reports an error and
+keeps trying with the longest waits, because a camera outlives an outage. Meanwhile its frames are
+held, or reported as dropped. Before the stream was ready, the client's `RetryPolicy` decides
+whether it fails.
 """
 
 from __future__ import annotations
@@ -109,7 +111,7 @@ class StreamControl:
 
     # --- commands -------------------------------------------------------------------------------
     def start(self, now: int) -> None:
-        """Leave NEW and begin with the calls."""
+        """Leave the state NEW and make the first service call."""
         self._move(On.START, now)
 
     def resume(self, now: int) -> None:
@@ -118,7 +120,7 @@ class StreamControl:
             _ACTIONS[self.state](self, now)
 
     def cancel_session_due(self) -> None:
-        """Cancel the due time of a new session, because the next key frame starts it."""
+        """Cancel the scheduled start of a new session, because the next key frame begins one."""
         self.rotation.schedule(session_at=NEVER)
 
     def leave_ready(self, now: int) -> None:
@@ -132,15 +134,16 @@ class StreamControl:
             self._move(On.MEDIA, now)
 
     def rotate(self, now: int) -> None:
-        """Prepare the next session while this one continues: the token is about to expire."""
+        """Prepare the next session because the token is about to expire; this one continues."""
         if self._machine.accepts(On.EXPIRING):
             self.rotation.schedule(rotate_at=NEVER)
             self._move(On.EXPIRING, now)
 
     def check_token(self, now: int) -> None:
-        """Rotate now if the wall clock was set forward so that the token expires.
+        """Make the rotation due now if the token is about to expire by the wall clock.
 
-        A clock that was set back delays no rotation: the service's clock did not change.
+        This happens when the wall clock was set forward. A clock that was set back delays no
+        rotation, because the service's clock did not change.
         """
         token, rotate_at = self._token, self.rotation.rotate_at
         if token is None or not now < rotate_at < NEVER:
@@ -151,7 +154,8 @@ class StreamControl:
     def handle_loss(self, result: int, now: int, detail: str = "", *, pause: bool = False) -> None:
         """Handle the loss of an upload: start another session unless one is open or being prepared.
 
-        If `pause` is set or `result` is a failure, the next call waits for its backoff.
+        If `pause` is true or `result` is a failure, the next call waits as long as the backoff
+        says.
         """
         core = self._core
         if self.state in (_T.FAILED, _T.READY) or core.closed:
@@ -199,7 +203,10 @@ class StreamControl:
         self._move(On.START, now)
 
     def fail(self, error: KvsError) -> None:
-        """Fail permanently: report the error, close if stopped, and wake the waiting writers."""
+        """Fail permanently: abort the uploads, report the error, and wake the waiting writers.
+
+        A stream that was stopped is also closed.
+        """
         core = self._core
         if self.state is _T.FAILED:
             return
@@ -218,13 +225,16 @@ class StreamControl:
             self.close(None)
 
     def clear_failure(self) -> None:
-        """Allow another connection after one was lost while recovery was switched off."""
+        """Clear the failure of a stream that lost its connection while recovery was switched off.
+
+        The stream may then connect again.
+        """
         self.in_advance = self.ready
         if self.state is not _T.FAILED and not self._core.closed:
             self._core.failure = None
 
     def close(self, upload: int | None) -> None:
-        """Close the stopped stream."""
+        """Close a stopped stream: nothing is left to send or to wait for."""
         core = self._core
         if not core.closed:
             if core.failure is None and not anything_to_send(core.buffer):
@@ -274,10 +284,12 @@ class StreamControl:
         self._move(on, now, why=detail or f"{type(call).__name__}: result {result}")
 
     def _handle_unusable(self, error: KvsError, now: int) -> None:
-        """Handle an answer that cannot be used: fail, unless the old session still works.
+        """Handle an answer that cannot be used: repeat the call, or fail.
 
-        A token that arrives expired shows that the credentials had just expired. The next token may
-        be valid. Before the first session, it shows that the clock is wrong.
+        The call is repeated while another upload is active, or if the retry policy allows it. A
+        stream that has been ready also repeats it if a token arrives expired. The credentials had
+        then just expired, and the next token may be valid. Before the first session, an expired
+        token shows that the clock is wrong.
         """
         expired = self.ready and error.status is _S.INVALID_TOKEN_EXPIRATION
         working = expired or self._core.uploads.active()
@@ -290,7 +302,7 @@ class StreamControl:
         self.fail(error)
 
     def _to_input(self, status: StatusCode, answer: object, now: int) -> Input:
-        """Return the input that an answer is to the machine; raise if it cannot be used."""
+        """Return the state machine's input for a result; raise if its answer cannot be used."""
         if status is _S.SUCCESS:
             answered = _ANSWERS.get(self.state)
             return status if answered is None else answered(self, answer, now)
@@ -323,9 +335,10 @@ class StreamControl:
         return self._after_found(answer.stream_arn)
 
     def _compare_retention(self, found: int) -> None:
-        """Note that an existing stream keeps media for less time than requested.
+        """Set a warning if an existing stream does not keep media for as long as requested.
 
-        A stream that keeps it longer is not reported if the default was requested.
+        There is no warning once the stream has been ready. A longer retention causes none if the
+        default was requested.
         """
         asked = ticks(self._core.info.retention)
         asked += -asked % TICKS_PER_HOUR  # as the stream is created
@@ -382,14 +395,14 @@ class StreamControl:
 
     # --- entering states ------------------------------------------------------------------------
     def _step(self, on: Input) -> None:
-        """Step the machine and report the change."""
+        """Step the state machine and report the change."""
         old = self.state
         self._machine.step(on, self._core.name)
         if old is not self.state:
             self._core.emit(StreamStateChanged(self._core.name, old, self.state))
 
     def _move(self, on: Input, now: int, why: str = "") -> None:
-        """Step the machine and perform the action of the new state."""
+        """Step the state machine and perform the action of the new state."""
         try:
             self._step(on)
         except KvsError as error:
@@ -416,22 +429,26 @@ class StreamControl:
             _ACTIONS[self.state](self, now)
 
     def _start_over(self, failure: KvsError, cause: StatusCode) -> KvsError | None:
-        """Return the error to report if the stream starts over, or None if it fails."""
+        """Ask the retry policy; return the error to report if the stream starts over, else None."""
         offline, times = self._core.buffer.offline, self._restarts
         self._restarts += 1
         policy = self._client.retry_policy
         return policy.start_over(failure, cause, offline=offline, times=times)
 
     def handle_client_failure(self, failure: KvsError, cause: StatusCode) -> None:
-        """Handle a failure of the client, which starts over.
+        """Handle a failure after which the client starts over.
 
-        The stream fails too if it has never been ready and its policy does not start over.
+        A stream that has never been ready fails, unless the retry policy lets it start over too.
         """
         if not self.ready and self._start_over(failure, cause) is None:
             self.fail(with_detail(failure, failure.detail))
 
     def _may_call(self, now: int) -> bool:
-        """Return whether the client may make calls; else wait for `resume`, or fail."""
+        """Return whether the client allows service calls now.
+
+        If it does not, `resume` makes the call later. If the client has failed, the stream fails
+        too.
+        """
         if self._client.authorize(now):
             return True
         failure = self._client.failure
@@ -440,7 +457,7 @@ class StreamControl:
         return False
 
     def _issue(self, kind: type[_CALL], now: int, **members: Any) -> None:
-        """Emit a call if the client may make calls."""
+        """Emit an effect that requests a service call, if the client allows calls now."""
         if not self._may_call(now):
             return
         info = self._client.client_info

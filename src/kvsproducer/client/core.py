@@ -1,8 +1,9 @@
-"""The state that the parts of one stream share: view, uploads, accounts, and the two outputs.
+"""The state that the parts of one stream share: view, uploads, accounts, effects and events.
 
 `StreamCore` holds the state and the few operations that every part needs (report, trim, wake). The
 behaviour is in `control` (state machine), `sender` (read path), `acks`, and `stream` (put path).
-Effects go to the client's queue, events to the stream's queue.
+Effects, which are requests for the caller such as a service call, go to the client's queue. Events
+go to the stream's queue.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ __all__ = ["NEVER", "ClientServices", "StreamCore"]
 
 
 class ClientServices(Protocol):
-    """What a stream needs from its client."""
+    """The methods and attributes of the client that a stream uses."""
 
     device_name: str
     client_info: ClientInfo
@@ -58,13 +59,13 @@ class ClientServices(Protocol):
 
     @property
     def failure(self) -> KvsError | None:
-        """The error because of which the client will never make calls, or None."""
+        """The error with which the client failed permanently, or None."""
 
     def new_call_id(self) -> int:
-        """Return a number for a call."""
+        """Return a new number that identifies a call."""
 
     def new_upload(self) -> int:
-        """Return a number for an upload."""
+        """Return a new number for an upload."""
 
     def roll(self, sides: int) -> int:
         """Return a uniform random int below `sides`."""
@@ -108,7 +109,7 @@ class StreamCore:
         self.failure: KvsError | None = None
         self.skip_until_key = True  # frames are skipped until a key frame comes
         self.reset_on_key = False  # the next key frame starts a new session
-        # by kind, until the shell takes them
+        # by kind, until the caller takes them
         self.troubles: dict[str, ConnectionStale | StreamLatencyPressure] = {}
 
     @property
@@ -127,7 +128,7 @@ class StreamCore:
         self.events.push(event)
 
     def report_trouble(self, sign: ConnectionStale | StreamLatencyPressure) -> None:
-        """Report a problem of the connection, and ask the shell to look at it."""
+        """Report a connection problem, and emit an effect that asks the caller to check it."""
         self.emit(sign)
         if not self.troubles:
             self.effects.append(ConnectionTroubled(self.name))
@@ -142,7 +143,7 @@ class StreamCore:
         upload: int | None = None,
         timecode: int | None = None,
     ) -> None:
-        """Report an error."""
+        """Report an error as a `StreamErrorReported` event."""
         self.emit(StreamErrorReported(self.name, upload, timecode, status, detail, fatal))
 
     def report_drop(self, first: int, last: int, count: int, reason: DropReason) -> None:
@@ -163,25 +164,25 @@ class StreamCore:
             upload.idle = False
 
     def available(self, upload: Upload) -> DataAvailable:
-        """Return a DataAvailable effect for the upload; it is kept and reused."""
+        """Return a DataAvailable effect for the upload, which the upload keeps for reuse."""
         effect = upload.available = DataAvailable(self.name, upload.number)
         return effect
 
     def note_waiting_writer(self) -> None:
-        """Note that an offline writer waits for space."""
+        """Record that the writer of an offline stream waits for space."""
         self.waiting[self.name] = None
         if self.buffer.view.newest is not None and self.buffer.view.newest.flags & SKIP:
             self.wake()  # see Sender._closing_mark
 
     def wake_writers(self) -> None:
-        """Emit SpaceAvailable for all waiting writers, because the streams share the store."""
+        """Emit SpaceAvailable for the waiting writers of all streams, which share the store."""
         if self.waiting:
             self.effects.extend(map(SpaceAvailable, self.waiting))
             self.waiting.clear()
 
     # --- what the next key frame does -----------------------------------------------------------
     def begin_session_on_key(self) -> None:
-        """Begin a session with the next key frame."""
+        """Make the next key frame begin a new session."""
         self.reset_on_key = self.attention = True
 
     def refuse_until_key(self, *, new_session: bool = False) -> None:
@@ -191,7 +192,7 @@ class StreamCore:
 
     # --- uploads --------------------------------------------------------------------------------
     def abort_uploads(self) -> None:
-        """Abort all uploads, and have the shell close their connections."""
+        """Abort all uploads, and emit effects that ask the caller to close their connections."""
         for upload in self.uploads.active():
             self.effects.append(UploadAborted(self.name, upload.number))
             self.uploads.set_state(upload, UploadState.TERMINATED)

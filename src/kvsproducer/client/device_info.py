@@ -46,9 +46,9 @@ class StorageInfo:
             (HYBRID_VIDEO_MEMORY). Default: IN_MEM.
         storage_size: Bytes for all streams of the producer together, 1 MiB to 10 GiB. Default:
             128 MiB.
-        spill_ratio: Percent of it that is memory, with a hybrid type; that has to be 1 MiB or
-            more. Default: 0.
-        root_directory: Folder of the files of HYBRID_FILE.
+        spill_ratio: Percentage of `storage_size` that is memory, for a hybrid type. This part has
+            to be 1 MiB or more. Default: 0.
+        root_directory: Folder in which HYBRID_FILE keeps its files.
         vram_library: Name or path of the library of HYBRID_VIDEO_MEMORY. Default: AWS's name.
 
     Raises INVALID_ARG for a value of another type. `Producer` raises INVALID_STORAGE_SIZE,
@@ -91,7 +91,10 @@ class StorageInfo:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> StorageInfo:
-        """Read the versioned form; raise INVALID_STORAGE_INFO_VERSION, INVALID_ARG."""
+        """Return the `StorageInfo` that a versioned structure in AWS's layout describes.
+
+        Raises INVALID_STORAGE_INFO_VERSION, INVALID_ARG.
+        """
         values = read_versioned(
             cls, data, limits.STORAGE_INFO_VERSION, _S.INVALID_STORAGE_INFO_VERSION
         )
@@ -124,10 +127,10 @@ class ClientInfo:
         log_level: What `PlatformCallbacks.log_print` gets, in AWS's numbers: 1 (verbose) to 7
             (silent). Default: 4 (warnings).
         automatic_streaming_flags: 0: the open fragment of an idle stream is ended after 20 s
-            (intermittent producer); 256: it never is. Default: 0.
+            (intermittent producer); 256: the fragment stays open. Default: 0.
         reserved_callback_period: How often idle streams are checked, 1 ms or more. Default: 5 s.
         service_call_completion_timeout: Limit of one call to the service. Default: 10 s.
-        service_call_connection_timeout: Limit for opening its connection. If it is above
+        service_call_connection_timeout: Limit for opening the connection of a call. If it is above
             `service_call_completion_timeout`, both get their defaults. Default: 5 s.
 
     Raises INVALID_ARG for a length of time that is of another type, negative or too large, and
@@ -183,17 +186,17 @@ class ClientInfo:
 
     @property
     def intermittent(self) -> bool:
-        """True if the open fragment of an idle stream is ended."""
+        """Whether the open fragment of a stream is ended automatically when the stream is idle."""
         return self.automatic_streaming_flags == 0
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> ClientInfo:
-        """Read the versioned form of a configuration file, in AWS's layout: durations are ticks.
+        """Return the `ClientInfo` that a configuration file in AWS's layout describes.
 
-        2**64 - 1 ticks ("no valid time") means the default, like 0. `create_client_timeout`,
-        `create_stream_timeout`, `log_metric` and `metric_logging_period` are accepted and ignored:
-        nothing here waits for them or uses them. Raises INVALID_CLIENT_INFO_VERSION, INVALID_ARG
-        and INVALID_DURATION_VALUE.
+        Durations are in ticks. 2**64 - 1 ticks ("no valid time") means the default, like 0.
+        `create_client_timeout`, `create_stream_timeout`, `log_metric` and `metric_logging_period`
+        are accepted and ignored, because this client does not use them. Raises
+        INVALID_CLIENT_INFO_VERSION, INVALID_ARG and INVALID_DURATION_VALUE.
         """
         values = read_versioned(
             cls, data, limits.CLIENT_INFO_VERSION, _S.INVALID_CLIENT_INFO_VERSION, ignored=_IGNORED
@@ -211,8 +214,8 @@ class DeviceInfo:
 
     Attributes:
         name: Device name that new streams get, up to 128 characters. Default: a random name.
-        tags: Up to 50 tags, a mapping or (name, value) pairs. KVS has no devices: only the
-            callbacks of migrated C programs get them (`ApiCallbacks.tag_device`).
+        tags: Up to 50 tags, a mapping or (name, value) pairs. KVS has no devices, so only the
+            callbacks of migrated C programs get the tags (`ApiCallbacks.tag_device`).
         storage_info: Where frames are kept, see `StorageInfo`. Default: 128 MiB of memory.
         stream_count: Streams that may be open at the same time, 1 to 1,000,000. Default: 100.
         client_id: Up to 64 characters for the callbacks of migrated C programs.
@@ -266,7 +269,7 @@ class DeviceInfo:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> DeviceInfo:
-        """Read the versioned form of a configuration file.
+        """Return the `DeviceInfo` that a configuration file in AWS's layout describes.
 
         Raises INVALID_DEVICE_INFO_VERSION, the statuses of the nested structures, and INVALID_ARG
         for an unknown member or a value of a wrong type.
@@ -304,7 +307,7 @@ def read_versioned(
     *,
     ignored: Collection[str] = (),
 ) -> dict[str, object]:
-    """Check the version of a structure; return its other members, without those in `ignored`."""
+    """Check the version of a structure; return its other members, except those in `ignored`."""
     if not isinstance(data, Mapping):
         raise kvs_error(
             _S.NULL_ARG, f"{cls.__name__} is {data!r:.100}; give a mapping of its members"

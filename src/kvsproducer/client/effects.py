@@ -1,6 +1,7 @@
-"""What the core asks the shell to do: make service calls and feed uploads.
+"""The effects: requests from the core to the shell, to make service calls and to feed uploads.
 
-`Client.poll_effect` returns these in order. The shell makes each `Call` once, not before its
+The *core* is the sans-I/O client. The *shell* is the code that runs it: threads, sockets, clocks.
+`Client.poll_effect` returns the effects in order. The shell makes each `Call` once, not before its
 `not_before`, and answers with `Client.call_result(call, result, now, answer)`. The docstrings give
 the type of `answer` for result 200. AWS's client passes the same data to callbacks.
 """
@@ -32,9 +33,9 @@ __all__ = [
 
 
 class AuthType(IntEnum):
-    """What an `AuthInfo` holds; the values are AWS's.
+    """The kind of credentials in an `AuthInfo`; the values are AWS's.
 
-    UNDEFINED exists because AWS's client has its own statuses for it in both state machines.
+    UNDEFINED exists because both state machines of AWS's client have their own statuses for it.
     """
 
     UNDEFINED = 0
@@ -56,7 +57,7 @@ class AuthInfo:
 
 
 class StreamStatus(IntEnum):
-    """Status of a stream in DescribeStream."""
+    """Status of a stream in the answer to DescribeStream."""
 
     CREATING = 0
     ACTIVE = 1
@@ -68,7 +69,7 @@ class StreamStatus(IntEnum):
 class StreamDescription:
     """Answer to `DescribeStream`; the core uses `stream_arn`, `status` and `retention`.
 
-    The other fields of AWS's structure serve the answers of `compat.ApiCallbacks.describe_stream`.
+    The other fields of AWS's structure are for answers of `compat.ApiCallbacks.describe_stream`.
     """
 
     stream_arn: str
@@ -84,10 +85,11 @@ class StreamDescription:
 
 @dataclass(slots=True)
 class Call:
-    """A service call. `stream` is the name of its stream, None for a call of the client.
+    """A service call to make.
 
-    `not_before` is a time on the clock of `now`; `timeout` and `connection_timeout` are durations.
-    All are in ticks.
+    `stream` is the name of the stream that needs it, None for a call of the client. `not_before` is
+    a time on the clock of `now`; `timeout` and `connection_timeout` are durations. All three are in
+    ticks.
     """
 
     call_id: int
@@ -102,13 +104,17 @@ class Call:
 class GetSecurityToken(Call):
     """Get the client's credentials. Answer: `AuthInfo`, or None if there are no credentials.
 
-    None fails the client with SERVICE_CALL_NOT_AUTHORIZED_ERROR and the detail of the answer.
+    If the answer is None, the client fails with SERVICE_CALL_NOT_AUTHORIZED_ERROR and the `detail`
+    of the result.
     """
 
 
 @dataclass(slots=True)
 class CreateDevice(Call):
-    """Announce the device and its tags. Answer: any text as its ARN; KVS has no such operation."""
+    """Announce the device and its tags. Answer: its ARN, which may be any text.
+
+    KVS has no such operation.
+    """
 
     device_name: str
     tags: tuple[tuple[str, str], ...]
@@ -172,9 +178,10 @@ class PutStream(Call):
 
 @dataclass(slots=True)
 class DataAvailable:
-    """`next_buffers(upload, ...)` of that stream has data or a new status again.
+    """`next_buffers` of the upload has data or a new status again.
 
-    Emitted once per change from idle to data. Then call it until it returns anything but MORE.
+    Emitted once when data arrives after a read that found none. The shell then calls `next_buffers`
+    for as long as it returns MORE.
     """
 
     stream: str
@@ -191,14 +198,14 @@ class UploadAborted:
 
 @dataclass(slots=True)
 class SpaceAvailable:
-    """A writer that got `WouldBlock` from `put_frame` of that stream may try again."""
+    """A writer that got `WouldBlock` from `put_frame` of this stream may try again."""
 
     stream: str
 
 
 @dataclass(slots=True)
 class ConnectionTroubled:
-    """A connection of that stream has problems; `Stream.take_troubles` returns them.
+    """A connection of this stream has problems; `Stream.take_troubles` returns them.
 
     The shell may answer with `Stream.reset_connection`.
     """

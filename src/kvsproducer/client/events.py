@@ -1,9 +1,9 @@
 """The events that the core reports: frozen dataclasses with the base class `Event`.
 
-`Client.next_event` and `Stream.next_event` return them in order. While everything is stored, there
-are no events per frame, only per fragment: one for each ack. Losses and pressures may come with
-every frame, so the queue merges them. For example, a group of pictures that is dropped in one step
-is one event.
+`Client.next_event` and `Stream.next_event` return them in order. While all frames are stored, there
+are no events per frame, only per fragment: one for each ack. Losses and pressures may occur with
+every frame, so the queue merges their events. For example, a group of pictures that is dropped in
+one step is one event.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ class ClockSkewDetected(Event):
 class StreamReady(Event):
     """Fired when the stream can upload: at first, and after every recovery.
 
-    `warning` names a difference between an existing stream and `StreamInfo` (how long it keeps
-    media). It is reported once; "" if there is none.
+    `warning` says how an existing stream differs from `StreamInfo` (how long it keeps media). Each
+    difference is reported once; "" if there is none.
     """
 
     stream: str
@@ -123,7 +123,7 @@ class StreamStateChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class UploadStarted(Event):
-    """Fired when a PutMedia request `upload` was started."""
+    """Fired when the PutMedia request with the number `upload` was started."""
 
     stream: str
     upload: int
@@ -142,7 +142,7 @@ class StreamEnded(Event):
 
 @dataclass(frozen=True, slots=True)
 class StreamShutdown(Event):
-    """Fired when the stream's uploads are aborted: `reset` (True) or freed (False)."""
+    """Fired when the uploads are aborted: the stream was reset (`reset` is True) or freed."""
 
     stream: str
     reset: bool
@@ -161,14 +161,14 @@ class FragmentAcked(Event):
 class FragmentStored(Event):
     """Fired when the service has stored a fragment permanently.
 
-    The PERSISTED ack shows it, or RECEIVED in a stream without retention. A stream without acks
+    A PERSISTED ack shows this, or RECEIVED in a stream without retention. A stream without acks
     (`fragment_acks=False`) has no such events.
 
     `first_pts` and `last_pts` are the earliest and the latest pts of its `frames` frames, as they
     were put, in ticks. `fragment_number` is the service's number, or "" if the ack of a later
     fragment showed that this one is stored. `latency` is the time in seconds from the put of the
     fragment's first frame to the ack, so it includes the fragment's own length. If an open fragment
-    takes more frames after it was stored, another event reports them.
+    takes more frames after it was stored, another event reports these frames.
     """
 
     stream: str
@@ -197,7 +197,7 @@ class AckRejected(Event):
 
 @dataclass(frozen=True, slots=True)
 class FrameDropped(Event):
-    """Fired when `count` accepted frames were dropped; `first`, `last` are their dts (ticks)."""
+    """Fired when `count` accepted frames were dropped; `first` and `last` are their dts (ticks)."""
 
     stream: str
     first: int
@@ -213,7 +213,7 @@ class FrameDropped(Event):
 
 @dataclass(frozen=True, slots=True)
 class FragmentDropped(Event):
-    """The event `FrameDropped` of near-real-time streams."""
+    """Fired instead of `FrameDropped` in near-real-time streams; it has the same members."""
 
     stream: str
     first: int
@@ -247,7 +247,7 @@ class FrameSkipped(Event):
 
 @dataclass(frozen=True, slots=True)
 class StreamLatencyPressure(Event):
-    """Fired when more than `max_latency` of media waits to be sent: `duration` ticks."""
+    """Fired when more media than `max_latency` waits to be sent; `duration` is in ticks."""
 
     stream: str
     duration: int
@@ -255,7 +255,7 @@ class StreamLatencyPressure(Event):
 
 @dataclass(frozen=True, slots=True)
 class BufferDurationPressure(Event):
-    """Fired when 5 % or less of `buffer_duration` is left: `remaining` ticks."""
+    """Fired when 5 % or less of `buffer_duration` is left; `remaining` is in ticks."""
 
     stream: str
     remaining: int
@@ -263,7 +263,7 @@ class BufferDurationPressure(Event):
 
 @dataclass(frozen=True, slots=True)
 class StoragePressure(Event):
-    """Fired when 5 % or less of the storage is left: `remaining` bytes."""
+    """Fired when 5 % or less of the storage is left; `remaining` is in bytes."""
 
     stream: str
     remaining: int
@@ -281,8 +281,8 @@ class ConnectionStale(Event):
 class TimeJumped(Event):
     """Fired when the times of a stream's frames jump, for example because a clock was set.
 
-    `before` is the dts of the last frame at the old time, `after` that of the first at the new one,
-    both in ticks. After a jump back, a new upload begins with the next key frame, because the
+    `before` is the dts of the last frame before the jump, `after` the dts of the first frame after
+    it, both in ticks. After a jump back, a new upload begins with the next key frame, because the
     service compares times within one upload only.
     """
 
@@ -300,7 +300,8 @@ class TimeJumped(Event):
 class TimestampCorrected(Event):
     """Fired when a frame's time was far from its neighbours' and was changed to lie between them.
 
-    `given` is the dts with which the frame was put, `used` that with which it was stored; ticks.
+    `given` is the dts with which the frame was put, `used` the dts with which it was stored, both
+    in ticks.
     """
 
     stream: str
@@ -316,13 +317,14 @@ class TimestampCorrected(Event):
 
 @dataclass(frozen=True, slots=True)
 class TrackSilent(Event):
-    """Fired when a track has had no frames for 5 s of media while others had.
+    """Fired when a track has had no frames for 5 s of media while other tracks had some.
 
     In an offline stream with ordered tracks (`frame_order_mode`) the limit is 20 s. In a stream
     without ordered tracks, the event comes sooner if the service refuses a fragment that lacks the
-    track. The stream continues without the track, because the service refuses fragments that lack
-    one. A new upload begins with the next key frame, or with the refused fragment. `last` is the
-    dts of the track's newest frame in ticks, None if there is none or it is unknown.
+    track. The service refuses every fragment in which a declared track has no frame. So the stream
+    continues without the track: a new upload begins with the next key frame, or with the refused
+    fragment. `last` is the dts of the track's newest frame in ticks, None if there is none or it is
+    unknown.
     """
 
     stream: str
@@ -339,7 +341,8 @@ class TrackSilent(Event):
 class TrackResumed(Event):
     """Fired when a silent track has frames again; it is stored from the next key frame on.
 
-    Its frames before that key frame are skipped. `first` is the dts of the first one in ticks.
+    The track's frames before that key frame are skipped. `first` is the dts of the track's first
+    new frame in ticks.
     """
 
     stream: str
@@ -354,7 +357,7 @@ class TrackResumed(Event):
 
 @dataclass(frozen=True, slots=True)
 class StreamErrorReported(Event):
-    """Fired when an error occurred in the stream; `fatal` if the stream cannot recover.
+    """Fired when an error occurred in the stream; `fatal` is True if the stream cannot recover.
 
     `upload` and `timecode` (of the fragment, in timecode units) are None if they do not apply.
     """
@@ -375,15 +378,15 @@ _MERGING = _LOSSES + _REPEATED
 class EventQueue:
     """A bounded queue of events, in which similar events merge while they wait.
 
-    A drop or skip merges with one of the same stream and reason; a pressure replaces one of its
-    kind. They merge only if no other kind of event waits between them. When the queue is full, they
-    merge across other events too.
+    A drop or skip event merges with a queued one of the same stream and reason. A pressure event
+    replaces a queued one of its kind. They merge only if no other kind of event waits between them.
+    When the queue is full, they merge across other events too.
 
-    Other events are rare and are appended up to twice the bound. After that, the oldest event that
-    is neither a drop nor a skip is removed. Drops and skips are never removed, because the API
-    promises them.
+    Other events are rare and are appended until the queue has twice its bound. After that, the
+    oldest event that is neither a drop nor a skip is removed. Drops and skips are never removed,
+    because the API promises to report them.
 
-    While the queue has events, it is listed in `active_queues`, at the left end if it is `first`.
+    While the queue has events, it is listed in `active_queues`, at the left end if `first` is true.
     """
 
     __slots__ = ("_active_queues", "_bound", "_events", "_first")
@@ -400,7 +403,7 @@ class EventQueue:
         return len(self._events)
 
     def push(self, event: Event) -> None:
-        """Append an event, or merge it into the newest event that it merges with."""
+        """Append an event, or merge it into the newest queued event with which it can merge."""
         events = self._events
         if not events:
             if self._first:
@@ -414,9 +417,10 @@ class EventQueue:
         events.append(event)
 
     def _merge(self, event: Event) -> bool:
-        """Merge an event into a queued one; return False if there is none.
+        """Merge an event into a queued one; return False if no queued event can merge with it.
 
-        The loop is short: the events that it passes have merged too, so it passes one of each kind.
+        The loop is short unless the queue is full. It passes only events that merge themselves, so
+        there is about one of each kind.
         """
         events, full = self._events, len(self._events) >= self._bound
         for index in range(len(events) - 1, -1, -1):
@@ -445,7 +449,7 @@ class EventQueue:
         return event
 
     def take(self, kinds: tuple[type[Event], ...]) -> list[Event]:
-        """Remove and return the events of these kinds, oldest first; the others stay in order."""
+        """Remove and return the events of these kinds, oldest first; keep the others in order."""
         found = [event for event in self._events if isinstance(event, kinds)]
         if found:
             left = [event for event in self._events if not isinstance(event, kinds)]

@@ -1,7 +1,7 @@
-"""Check whether frames can be decoded, and find what a session's header needs from them.
+"""Check whether frames can be decoded, and find the data that a session's header needs from them.
 
 `mkv.playable` knows the format of one track. This module checks frames before they are stored or
-queued. When a sound frame brings codec private data, a new session begins.
+queued. If a sound frame contains new codec private data, a new session begins.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Formats:
     def check(self, frame: Frame) -> Frame | None:
         """Return the frame to store, or None if it is held back until the next frame.
 
-        Raises what `Format.look` raises for a frame that no player could decode.
+        Raises the errors of `Format.look` for a frame that no player could decode.
         """
         core, track_id = self._core, frame.track_id
         found = self.by_track.get(track_id)
@@ -85,7 +85,7 @@ class Formats:
         )
 
     def _is_close(self, frame: Frame) -> bool:
-        """Return whether the frame before has about the same time, as in slices of a picture."""
+        """Return whether the previous frame has about the same time, as slices of a picture do."""
         last = self.queued.get(frame.track_id)
         if not self._ordered and self._core.buffer.view.newest is not None:
             last = self._core.buffer.view.newest.timestamp
@@ -99,7 +99,7 @@ class Formats:
             self.plain[track_id] = found.is_plain
 
     def _use_record(self, track_id: int, found: Format) -> None:
-        """Use codec private data from a sound frame; within a session, begin a new one.
+        """Use the codec private data from a sound frame; within a session, begin a new session.
 
         In a stream with pictures, the new session begins at the next key frame. Until then the
         frames of the sound track are skipped.
@@ -138,7 +138,7 @@ class Formats:
 
 
 def _about_frame(error: KvsError) -> KvsError:
-    """Return the error as InvalidFrame, because the codec readers raise InvalidMedia."""
+    """Convert an error of the codec readers (InvalidMedia) to InvalidFrame, and return it."""
     if not isinstance(error, InvalidMedia):
         return error
     return InvalidFrame(error.status, error.detail, stream=error.stream, offset=error.offset)

@@ -1,7 +1,7 @@
-"""Marks that end the open fragment when no key frame does.
+"""Marks that end the open fragment before the next key frame does.
 
 The service stores and acknowledges whole fragments. Normally the start of the next fragment ends
-the one before. An end-of-fragment mark does so earlier, in three cases: the application asks for
+the previous one. An end-of-fragment mark ends it earlier, in three cases: the application asks for
 it, a stream is idle, or a key frame waits for space that only the open fragment could free.
 
 After a mark the fragment takes no more frames. The next frame must begin a new fragment.
@@ -27,7 +27,10 @@ _S: Final = StatusCode
 
 
 class FragmentEnd:
-    """The end of one stream's open fragment. `reached`: it has ended and the next has not begun."""
+    """Ends the open fragment of one stream.
+
+    `reached` is True from the end of a fragment until the next one begins.
+    """
 
     __slots__ = ("_admission", "_control", "_core", "reached")
 
@@ -73,7 +76,7 @@ class FragmentEnd:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a fragment that takes frames, or at least a mark."""
+        """Whether a fragment is open, so that it takes frames, or at least a mark."""
         view = self._core.buffer.view
         newest = view.newest
         return (
@@ -84,11 +87,13 @@ class FragmentEnd:
         )
 
     def put_late_metadata(self, *, last: bool = False) -> None:
-        """Before a fragment starts, end the open one with a mark if metadata waits for it.
+        """End the open fragment with a mark if metadata waits for this fragment.
 
-        The key frame would end it as well, but tags before a cluster go with that cluster. The
-        `last` fragment, at the end of the stream, takes the other metadata too. A fragment that was
-        dropped or refused meanwhile takes its metadata along.
+        The caller uses this before a fragment starts, and with `last` at the end of the stream. The
+        key frame of the next fragment would end the open one too. But tags in front of a cluster
+        belong to that cluster, so they need a mark. With `last`, the mark also carries the metadata
+        queued for the next fragment. If the fragment was dropped or refused in the meantime, its
+        metadata is dropped with it.
         """
         metadata = self._core.metadata
         if metadata.late() and self.is_open:
@@ -101,10 +106,11 @@ class FragmentEnd:
 
     @contextmanager
     def before_waiting(self, begins: bool) -> Iterator[None]:
-        """End the open fragment when the frame that should end it waits and no ack can come.
+        """End the open fragment if a frame that begins the next one must wait and no ack can come.
 
-        The mark is not charged to the buffer, because space is short. It carries only the metadata
-        that no other fragment can take.
+        `begins`: the frame put in this context begins a fragment. The mark is not charged to the
+        buffer, because space is short. It carries only the metadata that no other fragment can
+        take.
         """
         try:
             yield

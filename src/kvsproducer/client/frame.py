@@ -2,8 +2,9 @@
 
 Source: AWS's Frame structure (version 0). A camera makes about 30 frames a second, so this is a
 plain class with slots. Invariant: `data` is immutable `bytes`. Any other buffer is copied once when
-the frame is made, so the caller may reuse it. A frame checks its types, but neither the values of
-its times nor the contents of its data. The stream checks these, because it knows the codec.
+the frame is made, so the caller may reuse the buffer. A frame checks the types of its members. It
+does not check the values of its times or the contents of its data. The stream checks both, because
+it knows the codec.
 """
 
 from __future__ import annotations
@@ -63,22 +64,23 @@ class Frame:
 
     Args:
         data: The encoded bytes: `bytes`, or any one-dimensional buffer of bytes, which is copied.
-        pts: Time at which it is shown: ticks of 100 ns since 1970 (`kvsproducer.now()`), or an
-            aware `datetime`. In a stream without absolute times: ticks since any moment.
-        dts: Time at which it is decoded. Default: `pts`, which is right without B-frames.
-        duration: How long it is shown: ticks, a `timedelta`, or ISO 8601 text. Default: 0, which
-            lets the stream take it from its frame rate.
-        key_frame: Whether decoding can start with it; adds KEY to `flags`.
-        track_id: The track of the stream that it belongs to.
+        pts: Time at which the frame is shown: ticks of 100 ns since 1970 (`kvsproducer.now()`), or
+            an aware `datetime`. In a stream without absolute times: ticks since any moment.
+        dts: Time at which the frame is decoded. Default: `pts`, which is right without B-frames.
+        duration: How long the frame is shown: ticks, a `timedelta`, or ISO 8601 text. Default: 0,
+            with which the stream derives the duration from its frame rate.
+        key_frame: Whether decoding can start with this frame; True adds KEY to `flags`.
+        track_id: The track of the stream to which the frame belongs.
         flags: `FrameFlags`.
-        lead: For a key frame of an open group of pictures, where pictures that follow it are shown
-            before it: how long before `pts` the first of them is shown; same types as `duration`.
-            The fragment starts there, because KVS refuses frames earlier than their fragment.
-        time_base: Unit of the ints among the times, in seconds: a `Fraction` or a (numerator,
+        lead: For a key frame of an open group of pictures, in which later frames are shown before
+            the key frame: how long before `pts` the first of these is shown. Same types as
+            `duration`. The fragment starts at that time, because KVS refuses frames that are
+            earlier than their fragment.
+        time_base: Unit of times that are given as ints, in seconds: a `Fraction` or a (numerator,
             denominator) pair, for example `packet.time_base` of PyAV or `(1, 90_000)` of RTP video.
-            They are rounded to the nearest tick. Default: None, ticks of 100 ns.
+            These times are rounded to the nearest tick. Default: None, ticks of 100 ns.
 
-    The attributes of these names hold ints, times in ticks. Raises INVALID_ARG for arguments of
+    The attributes have the same names; times are ints in ticks. Raises INVALID_ARG for arguments of
     other types, and INVALID_DURATION_VALUE for text that is not ISO 8601.
     """
 
@@ -142,12 +144,12 @@ class Frame:
 
     @classmethod
     def from_packet(cls, packet: MediaPacket, *, track_id: int = 1, offset: int = 0) -> Frame:
-        """Return the frame of a demuxed packet (a PyAV `av.Packet`), `offset` ticks later.
+        """Return the frame of a demuxed packet (a PyAV `av.Packet`), moved by `offset` ticks.
 
-        Audio packets get no key flag, because FFmpeg flags each of them, but fragments begin with
-        pictures. (In a stream of sound alone, fragments begin with any packet.) If only one of pts
-        and dts is present, it is used for both. Raises INVALID_ARG if both are missing, or if the
-        packet has no time base.
+        `offset` is added to all times. Audio packets get no key flag: FFmpeg flags every audio
+        packet, but fragments begin with pictures. (In a stream of sound alone, fragments begin with
+        any packet.) If only one of pts and dts is present, it is used for both. Raises INVALID_ARG
+        if both are missing, or if the packet has no time base.
         """
         pts = packet.dts if packet.pts is None else packet.pts
         if pts is None or not packet.time_base:
@@ -188,7 +190,7 @@ def check_types(frame: object, stream: str) -> None:
 
 
 def _unit_of(time_base: object) -> tuple[int, int]:
-    """Return the ticks per unit of a time base, as numerator and denominator."""
+    """Return the ticks per unit of a time base, as a numerator and a denominator."""
     # Nearly always it is a Fraction, and the checks of protocols below are slow.
     if type(time_base) is Fraction and 0 < time_base <= _LONGEST_UNIT_S:
         return time_base.numerator * TICKS_PER_SECOND, time_base.denominator
@@ -214,7 +216,7 @@ def _unit_of(time_base: object) -> tuple[int, int]:
 
 
 def _scaled(name: str, value: object, unit: tuple[int, int]) -> int:
-    """Return a number of units in ticks, rounded to the nearest one."""
+    """Convert a number of units to ticks, rounded to the nearest tick."""
     if type(value) is not int:  # the check of a protocol is slow
         if isinstance(value, bool) or not isinstance(value, SupportsIndex):
             _refuse_time(name, value)
@@ -259,8 +261,8 @@ def _is_audio(packet: MediaPacket) -> bool:
 def _to_bytes(data: object) -> bytes:
     """Return a copy of the caller's data; raise INVALID_ARG if it is not bytes-like.
 
-    `bytes(data)` alone would accept too much: it makes a gigabyte of zeros from the number 10**9,
-    and pixels from an array.
+    `bytes(data)` alone would accept too much. It would make a gigabyte of zeros from the number
+    10**9, and pixels from an array.
     """
     if isinstance(data, bytes):
         return bytes(data)

@@ -1,10 +1,10 @@
 """Puts the frames of several tracks into one order before they are packaged.
 
-Source: AWS's frame order coordinator. Each track has a queue. A frame goes out only when every
-track has one. The frame with the smallest dts or pts, in timecode units, goes first. If frames of
-tracks of different types have equal times, the later one is moved by a timecode unit. Without
-comparison, frames go out in the order in which they were put (AWS's client always takes the last
-track there). No data is copied.
+Source: AWS's frame order coordinator. Each track has a queue. A frame is released only when every
+track has one. The frame with the smallest dts or pts, in timecode units, is released first. If
+frames of tracks of different types have equal times, the frame that is released second is moved by
+a timecode unit. In a mode without comparison, frames are released in the order in which they were
+put. (In that mode AWS's client always takes the last track.) No data is copied.
 
 The following rules are not AWS's. Its coordinator loses frames in three cases: when pictures are
 shown in another order than decoded (B-frames), after jumps of time, and when a track ends.
@@ -13,11 +13,11 @@ shown in another order than decoded (B-frames), after jumps of time, and when a 
   before a picture may be decoded after it. So if a frame's decode time is later than that of a
   frame in another queue, it is lowered to that time. Only presentation times are sent.
 * After the time of a track jumps back, its frames belong to a later *epoch*. Frames of earlier
-  epochs go first, whatever their times, and are not compared with those of later ones.
-* A track without frames must not block the others forever. `find_overdue` finds it, and the
-  coordinator does not wait for tracks in `silent`.
+  epochs are released first, whatever their times, and are not compared with later ones.
+* A track without frames must not block the others forever. `find_overdue` finds such a track, and
+  the coordinator does not wait for tracks in `silent`.
 * Nothing in a fragment may be shown before the fragment starts. So a key frame of pictures is
-  compared by its fragment's start, and earlier sound goes into the fragment before.
+  compared by the start of its fragment, and earlier sound goes into the previous fragment.
 """
 
 from __future__ import annotations
@@ -49,7 +49,10 @@ _KEY_AFTER_EOFR: Final = frozenset({_M.DTS_ONE_MS_COMPENSATE, _M.DTS_ONE_MS_COMP
 
 
 class FrameOrderCoordinator:
-    """The queues of one stream. Call `put`, then take all frames that `ready` yields."""
+    """The queues of one stream.
+
+    After each `put`, the caller takes all frames that `ready` yields.
+    """
 
     __slots__ = (
         "_beginning",
@@ -101,10 +104,11 @@ class FrameOrderCoordinator:
         return sum(len(queue) for queue in self._queues.values())
 
     def check(self, frame: Frame) -> None:
-        """Raise what `put` would raise, and change nothing.
+        """Raise an error if `put` must not take the frame; change nothing.
 
-        MKV_TRACK_INFO_NOT_FOUND; SETTING_KEY_FRAME_FLAG_WHILE_USING_EOFR for an end-of-fragment
-        frame in a mode that does not allow it; MAX_FRAME_TIMESTAMP_DELTA_BETWEEN_TRACKS_EXCEEDED.
+        Raises MKV_TRACK_INFO_NOT_FOUND, and MAX_FRAME_TIMESTAMP_DELTA_BETWEEN_TRACKS_EXCEEDED if
+        too many frames of the track are queued. Raises SETTING_KEY_FRAME_FLAG_WHILE_USING_EOFR for
+        an end-of-fragment frame after a key frame, in a mode that allows only one of the two.
         """
         if frame.flags & FrameFlags.END_OF_FRAGMENT:
             if self._mode in _NO_EOFR and self._key_seen:
@@ -128,12 +132,12 @@ class FrameOrderCoordinator:
             )
 
     def reserve(self, frame: Frame) -> None:
-        """Reserve the place of a frame that is put now and queued later."""
+        """Reserve a place in the order of puts for a frame that will be queued later."""
         self._serial += 1
         self._places[frame] = self._serial
 
     def replace(self, given: Frame, used: Frame) -> None:
-        """Transfer the place that is reserved for a frame to the frame that goes out instead."""
+        """Transfer the reserved place of a frame to the frame that replaces it."""
         self._places[used] = self._places.pop(given)
 
     def put(self, frame: Frame) -> None:
@@ -150,15 +154,15 @@ class FrameOrderCoordinator:
     def join_epoch(self, track_id: int, *, back: bool = False) -> None:
         """Assign the next frames of a track to the newest epoch, because its time has jumped.
 
-        A jump `back` begins a new epoch, unless another track has begun one before.
+        A jump back (`back`) begins a new epoch, unless another track has already begun one.
         """
         newest = max(self._epochs.values())
         self._epochs[track_id] = newest + (back and self._epochs[track_id] == newest)
 
     def find_overdue(self, grace: int, size_bytes: int) -> list[int]:
-        """Return the tracks without frames that the others have waited for too long.
+        """Return the tracks without frames for which the other tracks have waited too long.
 
-        That is more than `grace` ticks of media, or more than `size_bytes` queued bytes.
+        The limit is `grace` ticks of media in one queue, or `size_bytes` bytes in all queues.
         """
         empty = [t for t, queue in self._queues.items() if not queue and t not in self.silent]
         if not empty:
@@ -171,7 +175,10 @@ class FrameOrderCoordinator:
         return empty
 
     def find_lacking(self, begins: Container[int]) -> list[int]:
-        """Return the tracks without frames, if a key frame of the tracks `begins` is queued."""
+        """Return the tracks without frames, if a key frame of a track in `begins` is queued.
+
+        Otherwise return an empty list.
+        """
         if not any(
             frame.key_frame
             for track_id, queue in self._queues.items()
@@ -182,7 +189,7 @@ class FrameOrderCoordinator:
         return [t for t, queue in self._queues.items() if not queue and t not in self.silent]
 
     def ready(self, *, flush: bool = False) -> Iterator[Frame]:
-        """Yield the frames whose turn it is; with `flush`, all of them."""
+        """Yield the frames that can be released, in order; with `flush`, yield all of them."""
         while True:
             heads = [queue for queue in self._queues.values() if queue]
             waits = any(not q and t not in self.silent for t, q in self._queues.items())
@@ -192,10 +199,11 @@ class FrameOrderCoordinator:
             yield self._next([queue for queue in heads if queue[0][2] == epoch])
 
     def end_fragment(self) -> None:
-        """Note that the fragment was ended, after all queued frames.
+        """Record that the fragment was ended, after all queued frames.
 
-        In AWS's modes that compare dts, the next frame becomes a key frame. That does not happen if
-        the caller flags key frames in a mode for key frames.
+        In AWS's modes that compare dts, the next frame becomes a key frame. In a mode that allows
+        key frames or end-of-fragment frames but not both, this does not happen if the caller flags
+        key frames.
         """
         keys_by_caller = self._mode in _NO_EOFR and self._key_seen
         self._force_key = self._mode in _KEY_AFTER_EOFR and not keys_by_caller
@@ -231,7 +239,7 @@ class FrameOrderCoordinator:
         ]
 
     def take_all(self) -> list[Frame]:
-        """Return the queued frames, which will not go out, and forget them."""
+        """Remove and return all queued frames, which will not be stored."""
         frames = [frame for queue in self._queues.values() for _, frame, _ in queue]
         for queue in self._queues.values():
             queue.clear()
@@ -267,9 +275,10 @@ class FrameOrderCoordinator:
     def _pick_earlier(
         self, first: deque[tuple[int, Frame, int]], second: deque[tuple[int, Frame, int]]
     ) -> deque[tuple[int, Frame, int]]:
-        """Return the queue whose frame goes first.
+        """Return the queue whose frame is released first.
 
-        If the times are equal, move the other queue's frame by a timecode unit.
+        If the times are equal and the tracks are of different types, move the other queue's frame
+        by a timecode unit.
         """
         assert self._key is not None, "only called with a time to compare"
         left, right = first[0][1], second[0][1]
@@ -286,7 +295,7 @@ class FrameOrderCoordinator:
         return first
 
     def _can_begin(self, frame: Frame) -> bool:
-        """Return whether a fragment may begin with the frame: it is a key frame of pictures."""
+        """Return whether a fragment may begin with the frame: a key frame of a video track."""
         return frame.key_frame and self._types[frame.track_id] is TrackType.VIDEO
 
     def _time(self, frame: Frame) -> int:

@@ -75,7 +75,7 @@ _KIND_FLAGS: Final = (0, FRAGMENT_START, STREAM_START | FRAGMENT_START)  # by Fr
 
 
 class Intake:
-    """Takes the frames of one stream. An offline writer waits up to `waits` ticks for space."""
+    """Takes the frames of one stream; an offline writer waits up to `waits` ticks for space."""
 
     def __init__(self, core: StreamCore, control: StreamControl, waits: int) -> None:
         info = core.info
@@ -147,7 +147,7 @@ class Intake:
         return len(self.timeline) + (0 if self.order is None else len(self.order))
 
     def waiting_pts(self) -> list[int]:
-        """Return the original pts of the accepted frames that wait for a decision."""
+        """Return the original pts of the accepted frames counted by `waiting`."""
         timeline = self.timeline
         times = [frame.pts for frame in (*timeline.held, *timeline.due)]
         return times if self.order is None else times + self.order.waiting_pts()
@@ -182,7 +182,7 @@ class Intake:
             raise
 
     def _put_any(self, frame: Frame, now: int) -> None:
-        """Decide on any kind of frame, and store it unless it is held or skipped."""
+        """Decide on a frame that is not plain, and store it unless it is held or skipped."""
         check_types(frame, self._core.name)
         if self._assigns_times:
             frame = self._stamp(frame, now)
@@ -207,7 +207,7 @@ class Intake:
         When the wall clock is set, the new time takes effect with the next fragment. Until then,
         times advance with `now`, so that no fragment is cut short. If the clock was set back a
         little, the frame gets the time just after the newest frame's, until the clock has passed
-        it. Refusing such frames would not help: the caller has no influence on their times.
+        that time. Refusing such frames would not help: the caller has no influence on their times.
         """
         begins = frame.flags & FLAG_KEY or self._tracks.sound_only
         if self._clock_offset is None or (begins and frame.track_id in self._tracks.beginning):
@@ -220,17 +220,17 @@ class Intake:
         return with_time(frame, last + self._scale)
 
     def _report_stamp(self, frame: Frame, now: int) -> None:
-        """Report that `_stamp` gave a frame a later time than that of its put."""
+        """Report it if `_stamp` gave a frame a later time than that of its put."""
         if self._clock_offset is not None and frame.dts > now + self._clock_offset:
             name, given = self._core.name, now + self._clock_offset
             self._core.emit(TimestampCorrected(name, frame.track_id, given, frame.dts))
 
     def _set_stride(self) -> None:
-        """Send every frame through the decision stage while other frames wait for a decision."""
+        """Allow the fast path of `put` only while no frame is held or far off in time."""
         self._stride = limits.FAR_TIMESTAMP if self.timeline.undisturbed else -1
 
     def _note_refusal(self, frame: Frame, error: KvsError) -> None:
-        """Note a refused frame; if it is a key frame, skip its track up to the next one."""
+        """Record that a frame was refused; after a key frame, skip its track up to the next one."""
         core = self._core
         if error.status not in _TIME_ERRORS and self._continues_track(frame):
             self._skipped_dts = frame.dts
@@ -248,7 +248,7 @@ class Intake:
         self._key_refused = error.status not in _TIME_ERRORS
 
     def _continues_track(self, frame: Frame) -> bool:
-        """Return whether a checked frame continues the time of its track."""
+        """Return whether a frame has media and no frame of its track is far off in time."""
         return self._has_media(frame) and not self.timeline.line(frame.track_id).far_count
 
     def _has_media(self, frame: Frame) -> bool:
@@ -256,7 +256,7 @@ class Intake:
         return bool(frame.data) and frame.track_id in self._track_ids
 
     def _note_skipped(self, frame: Frame) -> None:
-        """Note the time of a skipped frame, unless it is far off."""
+        """Record the time of a skipped frame, unless the time is far off."""
         newest = self._view.newest
         if newest is not None:
             last = max(newest.timestamp, self._skipped_dts or 0)
@@ -265,7 +265,7 @@ class Intake:
 
     # --- frames whose time is far from their neighbours' ----------------------------------------
     def _put_in_time(self, frame: Frame, now: int) -> bool:
-        """Put a frame after those that wait, or hold it. Return whether it was accepted."""
+        """Put a frame after the frames that wait, or hold it; return whether it was accepted."""
         if frame.flags & FLAG_END_OF_FRAGMENT:
             self.check_open()
             self._release_held()
@@ -276,7 +276,10 @@ class Intake:
         return self._put(frame, now)
 
     def _must_hold(self, frame: Frame, now: int) -> bool:
-        """Return whether to hold a frame. Raise if it is refused for its time alone."""
+        """Return whether to hold a frame until later frames decide on its time.
+
+        Raises an error if the frame is refused for its time alone.
+        """
         last, timeline = self._last(frame), self.timeline
         if not self._has_media(frame):
             return False
@@ -303,21 +306,26 @@ class Intake:
                 self._put_due(now)
                 return False
             elif verdict is Verdict.REFUSE and self._leads_now(frame, last, now):
-                continue  # judge again: its track now drives the stream's time
+                continue  # decide again: its track now drives the stream's time
             else:  # the view or the generator refuses a frame that goes back in time
                 return verdict is Verdict.HOLD and self._may_hold(frame, now)
 
     def _judge(self, frame: Frame, last: int, elapsed: int) -> Verdict:
-        """Judge the time of a frame put `elapsed` ticks after the frame with dts `last`."""
+        """Return what to do with a frame; `last` is the dts with which its time is compared.
+
+        `elapsed` is the time in ticks since the previous put.
+        """
         verdict = self.timeline.judge(frame, last, self._usual_step(frame), elapsed)
         if self._assigns_times and verdict is not Verdict.GO:
             return Verdict.JUMP  # our own times have no outliers: the wall clock was set
         return verdict
 
     def _leads_now(self, frame: Frame, last: int, now: int) -> bool:
-        """Return whether a far-off frame's track now drives the stream's time; else refuse it.
+        """Return whether the track of a far-off frame now drives the stream's time.
 
-        Held frames of a refused track get times up to that of the pictures.
+        If it does not, the frame is refused, by an error or later by the view or the generator.
+        Held frames of its track then get times up to the time of the tracks that drive the stream's
+        time.
         """
         if self._tracks.takes_over_time(frame):
             return True
@@ -335,7 +343,7 @@ class Intake:
         return self.timeline.usual(frame.track_id)
 
     def _may_hold(self, frame: Frame, now: int) -> bool:
-        """Return True if there is space to hold a frame, else raise."""
+        """Return True if there is space to hold a frame; otherwise raise an error."""
         self.check_open()
         self._admission.check_memory(len(frame.data))
         try:
@@ -346,7 +354,11 @@ class Intake:
         return True
 
     def _settle_held(self, frame: Frame, last: int, *, left: bool) -> None:
-        """Decide on the held frames of a track when a new frame does not continue from them."""
+        """Decide on the held frames of a track, because a new frame does not continue from them.
+
+        If `left` is true and the track can drive the stream's time, time has jumped to the held
+        frames. Otherwise they are outliers and get times between their neighbours'.
+        """
         timeline, track_id = self.timeline, frame.track_id
         if left and self._tracks.make_leading(track_id):
             timeline.jump(next(held for held in timeline.held if held.track_id == track_id))
@@ -355,7 +367,7 @@ class Intake:
             self._correct(track_id, last, frame.dts, timeline.far(self._usual_step(frame)))
 
     def _correct(self, track_id: int, last: int, until: int, far: int) -> None:
-        """Give the held frames of a track times between `last` and `until`."""
+        """Give a track's held frames times after `last` and up to `until`; report the changes."""
         core = self._core
         for given, used in self.timeline.correct(track_id, last, until, far):
             if self.order is not None:
@@ -363,7 +375,7 @@ class Intake:
             core.emit(TimestampCorrected(core.name, track_id, given.dts, used.dts))
 
     def _last(self, frame: Frame) -> int | None:
-        """Return the dts to compare a frame with, or None if the frame may have any time."""
+        """Return the dts with which to compare a frame, or None if the frame may have any time."""
         core, newest = self._core, self._view.newest
         if self.order is not None:
             return self.timeline.line(frame.track_id).last
@@ -382,7 +394,7 @@ class Intake:
         )
 
     def _release_held(self) -> None:
-        """Make the held frames due with their own times: no later frame will decide on them."""
+        """Make the held frames due as they are, because no later frame will decide on them."""
         timeline = self.timeline
         if timeline.held:
             timeline.end()
@@ -390,7 +402,7 @@ class Intake:
             self._jump(first, self._last(first) or 0)
 
     def _jump(self, first: Frame, last: int) -> None:
-        """Handle a jump of time from `last` to the time of a frame."""
+        """Handle a jump of time from `last` to the time of the frame `first`."""
         core = self._core
         core.emit(TimeJumped(core.name, last, first.dts))
         if self.order is not None:
@@ -402,7 +414,7 @@ class Intake:
             core.refuse_until_key(new_session=True)
 
     def _put_due(self, now: int) -> None:
-        """Put the frames that were held and have been decided on. Report those that fail."""
+        """Put the held frames whose time has been decided; report those that fail."""
         due = self.timeline.due
         while due:
             frame = due.popleft()
@@ -419,7 +431,7 @@ class Intake:
                 self._drop_invalid(frame.dts, frame.pts, error)
 
     def put_waiting(self, now: int) -> None:
-        """Put all waiting frames as they are, because no further frames will decide on them."""
+        """Put all waiting frames as they are, because no later frames will decide on them."""
         self._release_held()
         self._put_due(now)
         if self.order is not None:
@@ -428,7 +440,7 @@ class Intake:
         self._set_stride()
 
     def end_waiting(self, now: int) -> None:
-        """Do what `put_waiting` does when the stream stops: drop the frames that find no space."""
+        """Put all waiting frames because the stream stops; drop the frames that find no space."""
         self._admission.final = True
         self.put_waiting(now)
         self._admission.final = False
@@ -436,7 +448,7 @@ class Intake:
             self._end.put_late_metadata(last=True)
 
     def take_all(self) -> list[Frame]:
-        """Return the waiting frames and forget them."""
+        """Remove and return the waiting frames."""
         return self.timeline.take_all() + ([] if self.order is None else self.order.take_all())
 
     def restart(self) -> None:
@@ -486,9 +498,9 @@ class Intake:
             self.drain(now, flush=False)
 
     def _follow_other_track(self, frame: Frame, now: int) -> bool:
-        """Return whether a frame's time jumped to that of another track.
+        """Return whether a frame's time has jumped to the time of another track.
 
-        If so, decide on the held frames first.
+        If it has, first decide on the held frames, then move the time of the frame's track.
         """
         last = self.timeline.line(frame.track_id).last
         if last is None or not self._tracks.jumped_to_other_track(frame, last):
@@ -502,12 +514,10 @@ class Intake:
         return True
 
     def drain(self, now: int, *, flush: bool) -> None:
-        """Store the frames whose turn it is.
+        """Store the frames that the order coordinator releases; with `flush`, all queued frames.
 
-        They were accepted before, so errors are reported and not raised.
-
-
-        Raises `WouldBlock` if an offline stream has no space; the frame then stays in its queue.
+        These frames were accepted before, so errors are reported and not raised. The exception is
+        `WouldBlock`, if an offline stream has no space; the frame then stays in its queue.
         """
         order = self.order
         assert order is not None, "the caller checked"
@@ -528,13 +538,13 @@ class Intake:
                 self._drop_invalid(order.original_dts, order.original_pts, error)
 
     def _drop_invalid(self, dts: int, pts: int, error: KvsError) -> None:
-        """Report that an accepted frame cannot be stored, and why."""
+        """Drop an accepted frame that cannot be stored, and report the reason."""
         self._core.report(error.status, error.detail)
         self._core.causes[DropReason.INVALID] = error.status.name
         self._buffer.drop(dts, pts, DropReason.INVALID)
 
     def _put(self, frame: Frame, now: int) -> bool:
-        """Store a frame. Return False if it was skipped, or was an end-of-fragment mark."""
+        """Store a frame; return False if it was skipped, or was an end-of-fragment mark."""
         flags = self._tracks.flags(frame, ended=self._end.reached)
         core = self._core
         if (core.attention or now >= self._rotation.due or flags & FLAG_END_OF_FRAGMENT) and (
@@ -549,7 +559,8 @@ class Intake:
     def _store(self, frame: Frame, flags: int, pts: int, start: int, now: int, given: int) -> None:
         """Package a frame with the given pts, charge the buffer for it, and append it.
 
-        `start` is the pts of the fragment that it may begin, `given` the pts with which it was put.
+        `start` is the pts of the fragment that the frame may begin. `given` is the pts with which
+        the frame was put.
         """
         track_id, data = frame.track_id, frame.data
         payload: Sequence[bytes | memoryview] = (data,)
@@ -610,7 +621,7 @@ class Intake:
     def _refuse_early(
         self, frame: Frame, flags: int, pts: int, start: int, size: int, room: int, charge: int
     ) -> None:
-        """Raise what `pack` would raise, before older frames are dropped to make room."""
+        """Raise the errors of `pack` early, before older frames are dropped to make room."""
         if self._admission.needs_eviction(room, charge):
             times = pts, frame.dts, frame.duration
             self._generator.check(frame.track_id, flags, *times, size, start)
@@ -634,7 +645,7 @@ class Intake:
         pts: int,
         dts: int,
     ) -> tuple[int, bytes]:
-        """Return the maximum size of a key frame's item, and the metadata that goes with it."""
+        """Return the maximum size of a key frame's item, and the metadata to write with it."""
         core = self._core
         self._borders.check_order(dts)
         self._formats.take_parameter_sets(frame.track_id, payload)
@@ -664,7 +675,7 @@ class Intake:
         core.metadata.note_start()
 
     def check_open(self) -> None:
-        """Raise the error for a frame put into a stopped, freed or failed stream."""
+        """Raise an error if the stream is stopped, freed or failed, so that it takes no frames."""
         core = self._core
         if core.stopped:
             raise kvs_error(
@@ -679,8 +690,8 @@ class Intake:
     def _attend(self, frame: Frame, flags: int, now: int) -> bool:
         """Check whether the stream takes this frame, and start due sessions.
 
-        Returns False when the frame needs no further work: it was skipped, or was an
-        end-of-fragment mark.
+        Returns False if the frame needs no further work: it was skipped, or was an end-of-fragment
+        mark.
         """
         core, control = self._core, self._control
         if flags & FLAG_END_OF_FRAGMENT:
@@ -722,7 +733,11 @@ class Intake:
         return True
 
     def _stay_attentive(self) -> None:
-        """Call `_attend` for the next frame only if something special may be due."""
+        """Set whether `_attend` must also be called for the next frame.
+
+        It must while a session is due or frames are skipped until a key frame. It must also while a
+        track lacks a refused key frame, or while some tracks are not declared.
+        """
         core = self._core
         core.attention = (
             core.reset_on_key
@@ -732,7 +747,7 @@ class Intake:
         )
 
     def _prepare_generator(self) -> None:
-        """Make the next key frame begin a session if one is due, else a fragment."""
+        """Make the next key frame begin a session if one is due, otherwise a fragment."""
         core = self._core
         by_time = not core.info.key_frame_fragmentation and not self._end.reached
         if core.reset_on_key or (core.skip_until_key and by_time):

@@ -1,18 +1,20 @@
 """The queue of fragment metadata and events, which are written with a fragment.
 
-Source: the service accepts 10 items in a fragment; with an 11th it refuses the whole fragment (ack
-4009). The tags of events and their pairs count, the end-of-fragment tag does not. Persistent items
-repeat in every fragment. Names must not begin with "AWS". Entries become MKV Tags elements; the
-pairs of an event go into its own Tag. AWS's client queues 25 items, so that fragments are refused.
+Source: the service accepts 10 items in a fragment. With an 11th item, it refuses the whole fragment
+(ack 4009). The tags of events and their pairs count, the end-of-fragment tag does not. Persistent
+items repeat in every fragment. Names must not begin with "AWS". Entries become MKV Tags elements;
+the pairs of an event go into the event's own Tag. AWS's client queues up to 25 items, and the
+service then refuses the fragment.
 
-Items for the next fragment are written when it starts. If the open fragment is ended explicitly
-(end-of-fragment mark, end of the stream), its mark takes the items that were put since it started,
-as many as still fit. The others wait for the next fragment. So an item is counted twice: in the
-queue when it is put, and in the open fragment when that ends.
+Items for the next fragment are written when it starts. The open fragment may be ended by a mark or
+by the end of the stream. Then it also gets the items that were put since it started, up to the
+limit of 10. The other items wait for the next fragment. So the limit is checked twice for each
+item. When the item is put, it is checked for the queue. When the open fragment ends, it is checked
+for this fragment.
 
 Items for the open fragment ("this") can only be written behind its frames, with a mark. The mark is
 put when the application ends the fragment, or else just before the frame that starts the next one.
-Such items are counted for the open fragment. If that is dropped, they are dropped with it.
+Such items count for the open fragment. If this fragment is dropped, they are dropped with it.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ _S = StatusCode
 
 
 class EventType(IntFlag):
-    """What the service does with the fragment: generate images, or send a notification."""
+    """What the service does when it gets the fragment: generate images, or send a notification."""
 
     IMAGE_GENERATION = 1
     NOTIFICATION = 2
@@ -52,7 +54,7 @@ _EVENT_TAGS: Final = {
 
 @dataclass(slots=True)
 class _Entry:
-    """One Tags element to write, which counts as `items` metadata items for the service."""
+    """One Tags element to write, which the service counts as `items` metadata items."""
 
     name: str
     element: bytes
@@ -77,7 +79,8 @@ class MetadataQueue:
     def put(self, name: str, value: str, persistent: bool, *, this: bool = False) -> None:
         """Queue a name and value; an empty value clears a persistent item.
 
-        With `this` it goes with the open fragment, which the caller knows to exist.
+        If `this` is true, the item is written with the open fragment instead of the next one. The
+        caller must make sure that a fragment is open.
 
         Raises INVALID_ARG for an argument that is not text, INVALID_METADATA_NAME,
         MKV_INVALID_TAG_NAME_LENGTH, MKV_INVALID_TAG_VALUE_LENGTH, MAX_FRAGMENT_METADATA_COUNT. When
@@ -110,7 +113,8 @@ class MetadataQueue:
     ) -> None:
         """Queue the events of `types` (`EventType` bits) with an image prefix and extra pairs.
 
-        With `this` they go with the open fragment, which the caller knows to exist.
+        If `this` is true, the events are written with the open fragment instead of the next one.
+        The caller must make sure that a fragment is open.
 
         Raises INVALID_ARG, INVALID_IMAGE_PREFIX_LENGTH, INVALID_IMAGE_METADATA_KEY_LENGTH,
         INVALID_IMAGE_METADATA_VALUE_LENGTH, INVALID_METADATA_NAME, DUPLICATE_STREAM_EVENT_TYPE,
@@ -178,7 +182,7 @@ class MetadataQueue:
         return b"".join(entry.element for entry in self._entries)
 
     def note_start(self) -> None:
-        """Note that the elements of `at_start` were written; only persistent ones stay queued."""
+        """Record that the elements of `at_start` were written; only persistent ones stay queued."""
         self._taken = sum(entry.items for entry in self._entries)
         self._entries = [entry for entry in self._entries if entry.persistent]
         for entry in self._entries:
@@ -189,15 +193,15 @@ class MetadataQueue:
         return self.late() + b"".join(entry.element for entry in self._fitting())
 
     def late(self) -> bytes:
-        """Return only the Tags elements that no other fragment can take: those for "this"."""
+        """Return the Tags elements for "this", which no other fragment can take."""
         return b"".join(entry.element for entry in self._late)
 
     def note_late(self) -> None:
-        """Note that the elements of `late` were written, or were dropped with their fragment."""
+        """Record that the elements of `late` were written, or were dropped with their fragment."""
         self._late = []
 
     def note_end(self) -> None:
-        """Note that the elements of `at_end` were written."""
+        """Record that the elements of `at_end` were written."""
         fitting = self._fitting()
         self.note_late()
         for entry in fitting:
@@ -206,7 +210,7 @@ class MetadataQueue:
         self._entries = [e for e in self._entries if e.persistent or not e.applied]
 
     def _fitting(self) -> list[_Entry]:
-        """Return the entries that the open fragment lacks and still has space for, in order."""
+        """Return the queued entries that still fit into the open fragment, in order."""
         taken, fitting = self._taken + sum(entry.items for entry in self._late), []
         for entry in self._entries:
             if entry.applied:
@@ -234,7 +238,7 @@ def _check_text(what: str, text: object) -> None:
 
 
 def _checked_pairs(image_prefix: object, pairs: object) -> list[tuple[str, str]]:
-    """Return the checked pairs of an event; raise as `put_event` does."""
+    """Return the checked pairs of an event; raise the same errors as `put_event`."""
     _check_text("the image prefix", image_prefix)
     try:
         checked = [(name, value) for name, value in pairs]  # type: ignore[attr-defined]

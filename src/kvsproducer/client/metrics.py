@@ -101,8 +101,8 @@ _CLIENT_FIELDS: Final = (
 class StreamMetrics:
     """A snapshot: `current_*` covers the media still to be sent, `overall_*` all held media.
 
-    `counters` has the counts so far; latencies and session durations are averages in ticks.
-    `version` is the requested version: `to_dict` returns the fields that it has.
+    `counters` contains the counts so far. Latencies and session durations are averages in ticks.
+    `version` is the requested version; `to_dict` returns the fields of that version.
     """
 
     current_view_duration: int
@@ -124,7 +124,10 @@ class StreamMetrics:
 
 @dataclass(frozen=True, slots=True)
 class ClientMetrics:
-    """A snapshot over all streams of a client; sizes in bytes; `version` as in `StreamMetrics`."""
+    """A snapshot over all streams of a client.
+
+    Sizes are in bytes. `version` has the same meaning as in `StreamMetrics`.
+    """
 
     content_store_size: int
     content_store_available_size: int
@@ -189,7 +192,7 @@ class Rates:
         self.next_read = now + limits.TRANSFER_RATE_MIN_INTERVAL  # when `sample_read` is due
 
     def sample_put(self, frames: int, pts: int, now: int) -> None:
-        """Take a sample when a fragment starts; `frames` frames have been put in total."""
+        """Take a sample when a fragment starts; `frames` is the number of frames put so far."""
         if self._frames:
             count = frames - self._frames
             if now > self._last_put:
@@ -203,7 +206,7 @@ class Rates:
         self._frames, self._last_put, self._last_pts = frames, now, pts
 
     def sample_read(self, now: int) -> None:
-        """Take a sample of `transferred`. Called at or after `next_read`."""
+        """Take a sample of `transferred`; the caller must not call it before `next_read`."""
         count, elapsed = self.transferred - self._sampled_bytes, now - self._last_read
         self.transfer = moving_average(self.transfer, count * TICKS_PER_SECOND / elapsed)
         self._sampled_bytes, self._last_read = self.transferred, now

@@ -1,14 +1,14 @@
 """Which tracks of a stream have frames and are therefore declared in new sessions.
 
-The service refuses a fragment that lacks a declared track (ack 4011). If a microphone is switched
-off, all pictures would be refused, and the order coordinator would wait for its sound without end.
-So a track that had no frames for a while counts as *silent*: the next session begins without it.
-The next frame of the track makes it present again, and another session begins with it.
+The service refuses a fragment that lacks a declared track (ack 4011). So if a microphone were
+switched off, all pictures would be refused, and the order coordinator would wait for sound forever.
+A track that had no frames for a while therefore counts as *silent*: the next session begins without
+it. The next frame of the track makes it present again, and another session begins with it.
 
-When the order coordinator orders the tracks, it finds the track that the others wait for. Without
-it (PASS_THROUGH) no frame waits, and fragments that lack a track are sent and refused. There
+When the order coordinator orders the tracks, it finds the track for which the others wait. Without
+it (PASS_THROUGH) no frame waits, and fragments that lack a track are sent and refused. In this mode
 `_watch` looks through the open fragment when it is about to end, so that no work is done for each
-frame. If the service refuses a fragment before that, `redeclare` makes the sender send it again.
+frame. If the service refuses a fragment before that, `redeclare` has it sent again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["PresentTracks"]
 
 
 class PresentTracks:
-    """The tracks of one stream: `present` are for future sessions, `declared` for the open one."""
+    """The tracks of one stream: `present` is for future sessions, `declared` for the open one."""
 
     __slots__ = (
         "_core",
@@ -122,8 +122,8 @@ class PresentTracks:
     def _watch(self, frame: Frame, flags: int) -> bool:
         """Find silent tracks in a stream without order coordinator; return whether a track changed.
 
-        It looks in three cases: a key frame is about to end the fragment; the fragment is full
-        because no key frame came; frames are skipped up to a key frame.
+        It searches in three cases. A key frame is about to end the fragment. The fragment is full
+        because no key frame came. Frames are skipped up to a key frame.
         """
         core, generator = self._core, self._core.generator
         if frame.track_id in self.silent:
@@ -137,7 +137,10 @@ class PresentTracks:
         return self._mark_silent([t for t in self._find_missing() if t != frame.track_id])
 
     def _wait_for_key(self, frame: Frame) -> bool:
-        """Mark the tracks with key frames as silent if other frames were skipped too long."""
+        """Mark the tracks that begin fragments as silent if other frames were skipped for too long.
+
+        Return whether a track was marked.
+        """
         if frame.track_id in self.beginning or self._skipped_since is None:
             self._skipped_since = None if frame.track_id in self.beginning else frame.dts
             return False
@@ -145,7 +148,7 @@ class PresentTracks:
         return late and self._mark_silent(sorted(self.beginning))
 
     def _find_missing(self) -> list[int]:
-        """Return the tracks that had no frame in the last seconds of the open fragment."""
+        """Return the declared tracks that had no frame in the last seconds of the open fragment."""
         view = self._core.buffer.view
         newest = view.newest
         if newest is None or view.head == view.tail:
@@ -174,9 +177,10 @@ class PresentTracks:
     def redeclare(self, index: int) -> bool:
         """Have a fragment sent again that the service refused because a declared track is missing.
 
-        `index` is one of its items. A new session begins at the fragment and declares only the
-        tracks that the fragment has. That works only if the rest of the session has no frames of
-        other tracks. Return whether it was done; otherwise the fragment is lost.
+        `index` is the index of one of its items. A new session begins at the fragment and declares
+        only the tracks that the fragment has. That works only if the rest of the session has no
+        frames of other tracks. Return whether the fragment will be sent again; otherwise it is
+        lost.
         """
         core, view = self._core, self._core.buffer.view
         first = view[index].fragment
@@ -199,7 +203,7 @@ class PresentTracks:
         return True
 
     def _tracks_of(self, first: int, end: int) -> frozenset[int]:
-        """Return the tracks of the frames from item `first` to before item `end`."""
+        """Return the tracks of the frames from item `first` up to, but not with, item `end`."""
         items = (self._core.buffer.view.items[index] for index in range(first, end))
         numbers = {i.header[-4] & 0x7F for i in items if not i.flags & END_OF_FRAGMENT}
         return frozenset(track for track, number in self._numbers.items() if number in numbers)
@@ -213,17 +217,17 @@ class PresentTracks:
         self._core.generator.declare(tracks)
 
     def find_silent(self) -> None:
-        """Mark the tracks silent that the others have waited for too long."""
+        """Mark the tracks as silent for which the other tracks have waited too long."""
         assert self._order is not None, "the caller looked"
         self._mark_silent(self._order.find_overdue(self._grace, self._share))
 
     def end(self) -> None:
-        """Mark missing tracks as silent at the end, so that no fragment waits for them."""
+        """Mark tracks without frames as silent at the end, so that no fragment waits for them."""
         assert self._order is not None, "the caller checked"
         self._mark_silent(self._order.find_lacking(self.beginning))
 
     def _mark_silent(self, tracks: list[int]) -> bool:
-        """Mark tracks as silent unless no track would be left; return whether it was done."""
+        """Mark tracks as silent, unless no track would be left; return whether they were marked."""
         core = self._core
         if not tracks or len(self.silent) + len(tracks) >= len(self.all):
             return False
@@ -237,14 +241,14 @@ class PresentTracks:
         return True
 
     def _begin_session(self) -> None:
-        """Begin a new session with the next key frame."""
+        """Make the next key frame begin a session that declares the tracks that are not silent."""
         self._missing_since.clear()
         self._skipped_since = None
         self._choose(self.all - self.silent)
         self._core.begin_session_on_key()
 
     def takes_over_time(self, frame: Frame) -> bool:
-        """Return whether a far-off sound frame now drives the stream's time.
+        """Return whether the track of a far-off sound frame now drives the stream's time.
 
         Normally pictures drive it. Sound takes over when no picture came within the silence limit.
         """
@@ -255,16 +259,16 @@ class PresentTracks:
         return self.make_leading(frame.track_id)
 
     def make_leading(self, track_id: int) -> bool:
-        """Mark the tracks that drive time as silent; return whether this track drives it now."""
+        """Mark the tracks that drive time as silent; return whether this track then drives it."""
         timeline = self._timeline
         if track_id not in timeline.leading:
             self._mark_silent([track for track in timeline.leading if track not in self.silent])
         return track_id in timeline.leading
 
     def jumped_to_other_track(self, frame: Frame, last: int) -> bool:
-        """Return whether a far-off frame is where another track's time has jumped to.
+        """Return whether the time of a frame has jumped to the time of another track.
 
-        `last` is the dts of the frame before it in its track.
+        `last` is the dts of the previous frame in its track.
         """
         timeline = self._timeline
         if abs(frame.dts - last) <= timeline.far(timeline.usual(frame.track_id)):
@@ -272,7 +276,7 @@ class PresentTracks:
         return timeline.near_leading(frame, last)
 
     def follow(self, frame: Frame, last: int) -> None:
-        """Move the time of a track from `last` to the time of one of its frames."""
+        """Move the time of a frame's track from `last` to the time of the frame."""
         assert self._order is not None, "the caller looked"
         self._order.join_epoch(frame.track_id, back=frame.dts < last)
         self._timeline.line(frame.track_id).far_count = 0
@@ -281,10 +285,11 @@ class PresentTracks:
     def flags(self, frame: Frame, *, ended: bool) -> int:
         """Return the flags with which to store a frame.
 
-        KEY is set only if the frame begins a fragment. Encoders and demuxers flag each sound packet
-        as a key frame, or none of them. Beside pictures, the flag of a sound packet is ignored.
-        Without pictures, fragments are cut by `fragment_duration`, or after an end of fragment
-        (`ended`). This frame may also be the one that shows that the pictures have stopped.
+        KEY is set only if the frame begins a fragment. Encoders and demuxers flag either every
+        sound packet as a key frame, or none. In a stream with pictures, the flag of a sound packet
+        is ignored. Without pictures, a fragment ends after `fragment_duration`, or after an end of
+        fragment (`ended`). The frame may also show that the pictures have stopped; sound then
+        begins the fragments.
         """
         flags = self._flags(frame, ended=ended)
         if self._watches and self._watch(frame, flags):
@@ -308,7 +313,7 @@ class PresentTracks:
         return flags | FLAG_KEY if begins else flags & ~FLAG_KEY
 
     def _completes_fragment(self, frame: Frame) -> bool:
-        """Return whether the open fragment still has no frame of this sound track."""
+        """Return whether a sound frame fits into the open fragment, as the first of its track."""
         view, generator = self._core.buffer.view, self._core.generator
         newest = view.newest
         if newest is None or view.head == view.tail or frame.track_id not in self.declared:

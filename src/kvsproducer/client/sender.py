@@ -1,12 +1,13 @@
 """The read path: which bytes an upload sends next.
 
-The shell reads from an upload until the upload is over. One upload carries one session, which
-begins with a stream header at the start of a fragment. `next_buffers` acts by the upload's state:
+The shell (the code that runs the core: threads, sockets, clocks) reads from an upload until the
+upload is over. One upload carries one session, which begins with a stream header at the start of a
+fragment. What `next_buffers` does depends on the upload's state:
 
 * READY: `buffer.resume` finds the item to begin with.
 * STREAMING: items are handed out until there are none (`DataAvailable` reports new ones), until an
   item belongs to another session, or until the stream is stopped.
-* TERMINATING: the rest of the last item is handed out, and the bytes that end the session.
+* TERMINATING: the rest of the last item and the bytes that end the session are handed out.
 * AWAITING_ACK: everything was sent. The connection stays open for the last PERSISTED ack.
 
 Three rules keep this correct:
@@ -14,8 +15,8 @@ Three rules keep this correct:
 * Only the oldest upload that still has bytes to send gets media. A newer upload, made while a token
   is replaced, begins where the older one ends, never within a fragment. (AWS's client gives data to
   the upload that asks first.)
-* An upload gets a block only if it got the block's cluster. A block whose cluster has left the
-  buffer is refused, because a player could not place it.
+* An upload gets a block only if it also got the header of the block's cluster. A block whose
+  cluster has left the buffer is dropped, because a player could not place it in time.
 * An item counts as sent once its first byte was handed out. While only a part is handed out, the
   item is *on the wire*. It may leave the view if space is short, but its bytes stay charged until
   the rest was handed out.
@@ -61,7 +62,7 @@ _NOT_PLAIN = SKIP | STREAM_START
 
 
 class ReadStatus(Enum):
-    """What the shell does after `next_buffers`."""
+    """What the caller has to do after `next_buffers`."""
 
     MORE = "more"  # the limit was reached: call again
     NO_MORE_DATA = "no-more-data"  # wait for DataAvailable
@@ -160,7 +161,7 @@ class Sender:
         )
 
     def _update_plain(self) -> None:
-        """Find out whether plain items may directly follow the bytes that were handed out."""
+        """Set whether plain items may directly follow the bytes that were handed out."""
         wire = self._wire_item
         self._plain = (
             wire is not None
@@ -185,7 +186,10 @@ class Sender:
 
     # --- states of an upload --------------------------------------------------------------------
     def _step(self, upload: Upload, out: Buffers, limit: int) -> ReadStatus:
-        """Fill `out` according to the upload's state."""
+        """Fill `out` with up to `limit` bytes, and return what the caller has to do next.
+
+        What is handed out depends on the state of the upload.
+        """
         core = self._core
         if upload.state is _TERMINATED:
             return _ABORTED
@@ -214,7 +218,7 @@ class Sender:
         return _AWAITING if self._buffer.ledger.held else _END
 
     def _begin_session(self, upload: Upload) -> bool:
-        """Find the item where the upload begins; return False if there is none yet."""
+        """Find the item with which the upload begins; return False if there is none yet."""
         core, view = self._core, self._buffer.view
         index = self._usable_start(resume_index(self._buffer))
         if index >= view.head:
@@ -230,9 +234,10 @@ class Sender:
         return True
 
     def _usable_start(self, index: int) -> int:
-        """Return the fragment start at or before `index`; if it has left the view, the next one.
+        """Return the start of the fragment of item `index`, or of the next one that can be sent.
 
-        Frames whose cluster has left the view cannot be sent, so they are dropped.
+        If the start of the fragment has left the view or was refused, the rest of the fragment
+        cannot be sent. Its frames are then dropped.
         """
         core, view = self._core, self._buffer.view
         if index >= view.head:
@@ -252,7 +257,8 @@ class Sender:
     def _fill(self, upload: Upload, out: Buffers, room: int) -> int:
         """Hand out items until `room` bytes are used; return the unused rest of `room`.
 
-        The state stays STREAMING if more items may follow, and becomes TERMINATING at the end.
+        The state stays STREAMING while more items may follow. When the session is over, it becomes
+        TERMINATING.
         """
         while upload.is_streaming():
             if self._rest:
@@ -285,7 +291,7 @@ class Sender:
         return room
 
     def _load(self, upload: Upload, item: ViewItem) -> Payload | None:
-        """Return the payload; if the store has damaged it, drop the frame and return None.
+        """Return an item's payload; if the store has damaged it, drop the frame and return None.
 
         If the first item of a session is damaged, its stream header is lost too. Then the session
         begins again with the next fragment, or the upload returns to READY.
@@ -322,8 +328,8 @@ class Sender:
     def _plain_items(self, upload: Upload, out: Buffers, room: int) -> int:
         """Hand out plain items, which are whole blocks and clusters; return their number of bytes.
 
-        They take less than `room` bytes, and none of them begins a session. Only called while
-        `_plain`.
+        They take less than `room` bytes, and none of them begins a session. The caller must call
+        this only while `_plain` is true.
         """
         view, cluster = self._view, self._cluster
         items, index, head = view.items, view.current, view.head
@@ -350,7 +356,10 @@ class Sender:
         return size
 
     def _continues_session(self, upload: Upload, item: ViewItem) -> bool:
-        """Return whether an item continues the session; a cluster becomes the open one."""
+        """Return whether an item continues the session.
+
+        If the item begins a cluster, this becomes the open cluster.
+        """
         if item.flags & FRAGMENT_START:
             sessions, first = self._buffer.sessions, upload.first_index
             if first is None or sessions[-1][0] > first:
@@ -362,8 +371,8 @@ class Sender:
     def _next_item(self, upload: Upload) -> ViewItem | None:
         """Return the next item of the session, or None.
 
-        None means that there is no item yet, or, if the state has changed, that the session is
-        over.
+        If it returns None and the state is still STREAMING, there is no item yet. If the state has
+        changed, the session is over.
         """
         core, view = self._core, self._buffer.view
         while (index := view.current) < view.head:
@@ -390,23 +399,24 @@ class Sender:
         return None
 
     def _is_fragment_open(self) -> bool:
-        """Return whether the end of the last fragment handed out was not sent yet."""
+        """Return whether the end of the last fragment handed out has not been sent yet."""
         last = self._wire_item
         return last is not None and not last.flags & END_OF_FRAGMENT
 
     @staticmethod
     def _closing_mark(refused: ViewItem) -> ViewItem:
-        """Return a mark that ends what was sent before a refused fragment.
+        """Return a mark that ends the media sent before a refused fragment.
 
-        Normally the next fragment does that, but its writer waits for the ack of what was sent.
+        Normally the next fragment ends this media. Here the writer of the next fragment waits for
+        the ack of this media, so without the mark neither would come.
         """
         return mark_at(refused, end_of_fragment_tag())
 
     def _starts_session(self, item: ViewItem, upload: Upload) -> bool:
-        """Return whether a fragment belongs to another session than the upload's.
+        """Return whether a fragment begins another session than the upload's.
 
-        Its stream header may be missing: removed when it was sent before, or refused with the first
-        fragment.
+        If it does, add its stream header if it is missing. The header may have been removed when it
+        was sent before, or refused with the first fragment.
         """
         first = upload.first_index
         if item.index == first or first is None:
@@ -416,7 +426,7 @@ class Sender:
         return bool(item.flags & STREAM_START)
 
     def _session_tail(self, *, at_end: bool) -> bytes:
-        """Return the bytes that end a session: the remaining metadata and the end-of-stream tag."""
+        """Return the bytes that end a session; with `at_end`, they include remaining metadata."""
         last = self._wire_item  # not the newest item, which may have been refused and never sent
         closed = last is not None and bool(last.flags & END_OF_FRAGMENT)
         tail = self._last_metadata(closed=closed) if at_end else b""
@@ -425,7 +435,7 @@ class Sender:
         return tail + end_of_fragment_tag()
 
     def _last_metadata(self, *, closed: bool) -> bytes:
-        """Return the metadata that the last fragment still takes; report the rest as not sent."""
+        """Return the metadata that the last fragment can still take; report the rest as unsent."""
         core, last, newest = self._core, self._wire_item, self._view.newest
         tail = b""
         if not (closed or last is None or newest is None or last.fragment != newest.fragment):
@@ -457,7 +467,7 @@ class Sender:
         return status
 
     def _finish(self, upload: Upload, status: ReadStatus, now: int) -> None:
-        """Remove an upload that is over, and decide what the stream does next."""
+        """Remove an upload that is over; close the stream or start another session if needed."""
         core = self._core
         core.uploads.remove(upload)
         self._control.tally.count_upload(upload, now)
@@ -487,7 +497,7 @@ class Sender:
         return room
 
     def forget_wire_item(self) -> None:
-        """Forget the rest of the item on the wire: a session begins, or the view was emptied."""
+        """Forget the item on the wire, because a session begins or the view was emptied."""
         self._rest = []
         self._wire_item = None
         self._plain = False
@@ -495,7 +505,10 @@ class Sender:
         self._buffer.leave_wire()
 
     def _check_staleness(self) -> None:
-        """Report if no BUFFERING ack came for too long. Called when that may be the case."""
+        """Report it if no BUFFERING ack came for too long.
+
+        The caller first makes a cheaper check that shows whether this is possible.
+        """
         core, view = self._core, self._buffer.view
         last = view.current - 1
         if last < view.tail:
@@ -512,11 +525,12 @@ class Sender:
         tell(sign)
 
     def _lacks_buffering_ack(self, index: int, before: int) -> bool:
-        """Return whether fragments that began before a time have no BUFFERING ack.
+        """Return whether fragments back to one that began before `before` lack a BUFFERING ack.
 
-        The service sends one BUFFERING ack for each fragment. While a long fragment lasts, the
-        service owes no further ack, although AWS's client reports staleness then. The view has a
-        fragment from before that time, because the caller found an item of it.
+        The search goes back from the fragment of item `index`. The service sends one BUFFERING ack
+        for each fragment. While a long fragment lasts, it owes no further ack, although AWS's
+        client then reports staleness. The view has a fragment from before that time, because the
+        caller found an item of it.
         """
         view = self._buffer.view
         start = view[view.start_of(index)]

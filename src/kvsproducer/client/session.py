@@ -3,8 +3,8 @@
 Source: AWS's upload handles and their states. A stream may have several uploads. While a token is
 rotated, the old upload finishes its session and waits for acks, and the new one takes over at a
 stream start. Invariant: the oldest upload that still has bytes to send is the reader, and no other
-gets media. So a new upload never begins within a fragment. (AWS's client gives data to the upload
-that asks first.)
+upload gets media. So a new upload never begins within a fragment. (AWS's client gives data to the
+upload that asks first.)
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["Upload", "Uploads"]
 # Globals, because in CPython 3.11 an enum member lookup takes 0.2 us.
 _NEW, _READY, _STREAMING, _TERMINATING, _AWAITING_ACK, _TERMINATED = UploadState
 _READING: Final = (_READY, _STREAMING, _TERMINATING)
-_REMEMBERED: Final = 4  # uploads that are over and kept until the shell asks for them
+_REMEMBERED: Final = 4  # uploads that are over and kept until the caller asks for them
 
 
 class Upload:
@@ -66,30 +66,34 @@ class Upload:
 
     @property
     def reading(self) -> bool:
-        """True if it still gets media or the end-of-stream tag."""
+        """True while the upload still gets media or the end-of-stream tag."""
         return self.state in _READING
 
     def is_streaming(self) -> bool:
-        """Return whether it gets media; handing out buffers may change that."""
+        """Return whether the upload gets media.
+
+        This is a method and not a property, because handing out buffers may change the result.
+        """
         return self.state is _STREAMING
 
     @property
     def used(self) -> bool:
-        """True if it got any media."""
+        """True if the upload got any media."""
         return self.first_index is not None
 
     def acknowledge(self, flag: int) -> None:
-        """Note the flags that an ack added to a view item, 0 for none."""
+        """Record the flags that an ack added to a view item; 0 if it added none."""
         if flag:
             self.acks |= flag
             self.useless_bytes = 0
 
     def failed_despite_success(self, now: int, *, waits_for_acks: bool) -> bool:
-        """Return whether an exchange that ended with success was a failure nevertheless.
+        """Return whether an upload that ended with HTTP 200 has failed nevertheless.
 
         A captive portal or a broken proxy answers each PutMedia with HTTP 200 and ends it at once.
-        So an upload that ended soon must have got media stored. One that lived longer and sent
-        media must have got an ack of any kind.
+        So an upload that ended soon counts as failed unless the service has received media from it.
+        An upload that lived longer and sent media counts as failed if it got no ack of any kind,
+        although acks are expected (`waits_for_acks`).
         """
         if self.acks & (RECEIVED | PERSISTED):
             return False
@@ -98,7 +102,7 @@ class Upload:
         return waits_for_acks and self.used and not self.acks
 
     def carries(self, fragment: int) -> bool:
-        """Return whether it sent media of the fragment that starts at the index."""
+        """Return whether the upload sent media of the fragment that starts at item `fragment`."""
         first, last = self.first_index, self.last_fragment
         return first is not None and last is not None and first <= fragment <= last
 
@@ -147,7 +151,7 @@ class Uploads:
         self._find_reader()
 
     def remove_new(self) -> None:
-        """Remove the uploads that have not begun."""
+        """Remove the uploads that are still in the state NEW."""
         for upload in list(self._uploads):
             if upload.state is _NEW:
                 self.remove(upload)

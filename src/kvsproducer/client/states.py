@@ -1,28 +1,31 @@
 """The state machines as tables: which input leads from each state to which, and how often.
 
-A client gets credentials and a device; a stream opens an upload, and another one after a loss. Most
+A client gets credentials and a device. A stream opens an upload, and another one after a loss. Most
 states make one service call when they are entered. A machine steps on an input, which is one of two
 things:
 
-* The status of the call's result. The table says where it leads. A status that is not in the table
+* The status of the call's result. The table gives the next state. A status that is not in the table
   cannot be cured by another attempt, so it leads to FAILED.
 * Another event (`On`): there is media, the token expires, the connection is lost.
 
 An input that leads from a state to itself repeats the call. Repetitions are counted and limited.
-`StateMachine` makes no calls. `control` and `client` make them through effects and turn each answer
-into an input. The page docs/explanation/states.md is generated from these tables.
+`StateMachine` makes no calls. `control` and `client` emit them as effects (requests for the caller)
+and turn each answer into an input. The page docs/explanation/states.md is generated from these
+tables.
 
-Two conditions that look like flags are states here. A stream without media to upload stays READY
-until there is some. A stream that prepares the next session while the old one continues goes
-through the same states as any other; the difference is that the old upload is active. A stream
-whose client has no credentials stays in its state without a pending call.
+Three conditions need no flag or state of their own:
 
-Source: AWS's client has the same states and three more. It exchanges a device's certificate for a
-token, provisions a device, and tags it. KVS has no operations for those. `kvsproducer.compat` does
-that work where it answers the calls of AUTH and CREATE. The tables contain only steps that AWS's
-client makes. Where it makes an illegal transition (PUT_STREAM to GET_ENDPOINT after a time-out),
-the table has the intended one. FAILED is not AWS's: a failure that another attempt cannot cure ends
-there instead of hanging.
+* A stream without media to upload stays READY until there is some.
+* A stream that prepares the next session while the old one continues goes through the usual states.
+  The old upload is still active; this is the only difference.
+* A stream whose client has no credentials stays in its state without a pending call.
+
+Source: AWS's client has the same states and three more, in which it exchanges a device's
+certificate for a token, provisions a device, and tags it. KVS has no operations for these three
+steps. `kvsproducer.compat` does them when it handles the calls of the states AUTH and CREATE. The
+tables contain only steps that AWS's client makes. Where AWS's client makes an illegal transition
+(PUT_STREAM to GET_ENDPOINT after a time-out), the table has the intended one. FAILED is not AWS's:
+after a failure that another attempt cannot cure, a stream ends there instead of hanging.
 """
 
 from __future__ import annotations
@@ -99,7 +102,7 @@ class StreamState(Enum):
 
 
 class Lifecycle(IntEnum):
-    """How far the end of a stream has come; each member includes those before it."""
+    """How far the end of a stream has come; each member includes the members before it."""
 
     OPEN = 0
     STOPPED = 1  # nothing left to send or to wait for
@@ -140,8 +143,8 @@ Input: TypeAlias = On | StatusCode
 class Rule(NamedTuple):
     """The rules of one state: where each input leads, and how often the state may be repeated.
 
-    `retries` is the number of allowed repetitions, `failure` the status when they are used up. It
-    is None in a state that makes no call, or whose calls are repeated without a limit.
+    `retries` is the number of allowed repetitions. `failure` is the status to raise when they are
+    used up. It is None in a state that makes no call, or whose calls are repeated without a limit.
     """
 
     following: Mapping[Input, Enum]
@@ -162,7 +165,7 @@ def _call_rule(
     *,
     cured: Iterable[StatusCode] = _RETRIED,
 ) -> Rule:
-    """Return the rule of a state that makes a call and repeats it after the results `cured`."""
+    """Return the rule of a state whose call is repeated after a result in `cured`."""
     again: dict[Input, Enum] = {**dict.fromkeys(cured, state), On.AGAIN: state}
     return Rule({**again, **following}, MAX_SERVICE_CALL_RETRIES, failure)
 
@@ -249,7 +252,7 @@ _STREAM: Final[Mapping[StreamState, Rule]] = {
 def _add_common(
     table: Mapping[_State, Rule], common: Mapping[Input, Enum]
 ) -> Mapping[_State, Rule]:
-    """Return the table with inputs added that lead from every state to the same one."""
+    """Return a copy of the table, with the inputs that lead from every state to the same one."""
     return {
         state: rule._replace(following={**rule.following, **common})
         for state, rule in table.items()
@@ -300,10 +303,11 @@ def result_class(result: int) -> type[KvsError]:
 
 
 def with_cause(error: KvsError, result: int, cause: type[KvsError] | None) -> KvsError:
-    """Return the error of a call that was given up as the class of its last attempt's error.
+    """Return the error of a call that was given up, as an instance of the class of its cause.
 
-    What a program does about it depends on the cause, not on the call that failed. `cause` is that
-    class, None: as the result says. Other errors are returned as they are.
+    What a program does about the error depends on the cause, not on the call that failed. `cause`
+    is the error class of the last attempt (None: the class of `result`). Other errors are returned
+    unchanged.
     """
     kind = cause or result_class(result)
     if result_status(result) in _REPEATED and error.status in _GIVEN_UP and kind in _CAUSES:
@@ -329,7 +333,7 @@ _STATUS_RESULT: Final[Mapping[StatusCode, int]] = {
 
 
 def status_result(status: StatusCode) -> int:
-    """Return the result of a service call that failed with a status; UNKNOWN for most."""
+    """Return the result that stands for the status of a failed call; UNKNOWN for most."""
     return _STATUS_RESULT.get(status, _UNKNOWN_RESULT)
 
 
@@ -353,7 +357,8 @@ class StateMachine(Generic[_State]):
 
     `name` (1 to 32 characters) names the machine in errors. Raises STATE_MACHINE_NAME_LEN_INVALID,
     and STATE_MACHINE_STATE_NOT_FOUND for a state that the table lacks. A `Producer` never causes
-    these two. They exist because the class is public, and because AWS's state library has them.
+    these two errors. They exist because the class is public, and because AWS's state library has
+    them.
     """
 
     __slots__ = ("_table", "name", "retries", "state")
@@ -378,10 +383,11 @@ class StateMachine(Generic[_State]):
         return self._table[self.state].following.get(on) is self.state
 
     def step(self, on: Input, stream: str | None = None) -> None:
-        """Go to the state that an input leads to.
+        """Go to the state to which an input leads.
 
-        Raises INVALID_STREAM_STATE if it leads nowhere, the state's own failure status if it was
-        repeated too often, and STATE_MACHINE_STATE_NOT_FOUND. When it raises, nothing changes.
+        Raises INVALID_STREAM_STATE if it leads nowhere, and STATE_MACHINE_STATE_NOT_FOUND. If the
+        state was repeated too often, the state's own failure status is raised. When it raises,
+        nothing changes.
         """
         rule = self._table[self.state]
         to = rule.following.get(on)

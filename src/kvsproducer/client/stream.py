@@ -2,10 +2,12 @@
 
 The life of a frame: `put_frame` checks state and order, adapts NAL units, gets the bytes before the
 payload from the generator, charges the store, and appends to the view. `next_buffers` hands the
-buffers to an upload. `receive_ack` settles the frame. No method reads a clock, waits or calls back.
-After any call, take the client's effects (`Client.poll_effect`) and the events.
+buffers to an upload. `receive_ack` records that the frame is stored. No method reads a clock, waits
+or calls back. After any call, the caller fetches the events and the client's effects
+(`Client.poll_effect`). An effect is a request for the caller, such as a service call.
 
-A stream is not thread-safe: the shell holds its lock around every call.
+A stream is not thread-safe: the caller must hold the client's lock around every call. In this
+package, the *shell* is the code that calls the core: threads, sockets, clocks.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ class Stream:
     """One stream; made by `Client.open_stream`.
 
     `info` is the resolved `StreamInfo`. An error raised by a method concerns that call. Errors of
-    the service or the network are reported by events (`StreamErrorReported`). A fatal one is also
+    the service or the network are reported by events (`StreamErrorReported`). A fatal error is also
     kept as `failure`, and every later `put_frame` raises it.
     """
 
@@ -99,7 +101,7 @@ class Stream:
 
     @property
     def closed(self) -> bool:
-        """True if the stream was stopped and has nothing left to send or wait for, or was freed."""
+        """True if the stream was freed, or was stopped and has nothing left to send or wait for."""
         return self._core.closed
 
     @property
@@ -120,14 +122,17 @@ class Stream:
     def stored_until(self) -> int | None:
         """The media time up to which all accepted frames are stored or dropped; None at first.
 
-        A pts in ticks: no held frame has this pts or an earlier one. It decreases when a frame with
-        an earlier pts is put. After a jump back in time it follows the new time line.
+        It is a pts in ticks: no held frame has this pts or an earlier one. It decreases when a
+        frame with an earlier pts is put. After a jump back in time it follows the new times.
         """
         return self._core.buffer.settled_until(self._intake.waiting_pts())
 
     @property
     def lost_pts(self) -> tuple[int, int] | None:
-        """First and last pts of the newest frames that were dropped, in ticks, or None."""
+        """First and last pts of the most recent drops, in ticks, or None.
+
+        It is None if nothing was dropped, or if media of these times has been stored since.
+        """
         return self._core.buffer.ledger.lost_pts
 
     @property
@@ -145,15 +150,18 @@ class Stream:
         return self._intake.waiting
 
     def next_event(self) -> Event | None:
-        """Return the oldest event of this stream that was not taken yet, or None."""
+        """Return the oldest waiting event of this stream, or None."""
         return self._core.events.pop()
 
     def take_events(self, kinds: tuple[type[Event], ...]) -> list[Event]:
-        """Return the events of these kinds that were not taken yet, ahead of other events."""
+        """Return the waiting events of these kinds, ahead of other events."""
         return self._core.events.take(kinds)
 
     def metrics(self, now: int, version: int = limits.STREAM_METRICS_VERSION) -> StreamMetrics:
-        """Return a snapshot of the stream's metrics; raise INVALID_STREAM_METRICS_VERSION."""
+        """Return a snapshot of the stream's metrics.
+
+        Raises INVALID_STREAM_METRICS_VERSION.
+        """
         check_metrics_version(
             version, limits.STREAM_METRICS_VERSION, _S.INVALID_STREAM_METRICS_VERSION
         )
@@ -178,14 +186,15 @@ class Stream:
 
     @property
     def charged_bytes(self) -> int:
-        """The bytes for which the store charges this stream."""
+        """Number of bytes that the store charges to this stream."""
         return self._core.buffer.charged_bytes
 
     @property
     def drops(self) -> dict[str, int]:
         """Number of accepted frames dropped so far, by the value of their `DropReason`.
 
-        A reason that has a status ends with the name of the last one: "invalid: MKV_...".
+        If a reason has a status code, its key ends with the name of the newest one: "invalid:
+        MKV_...".
         """
         core = self._core
         return {
@@ -195,17 +204,18 @@ class Stream:
 
     # --- frames in ------------------------------------------------------------------------------
     def put_frame(self, frame: Frame, now: int) -> None:
-        """Accept a frame; from then on it is stored by the service, reported as dropped, or held.
+        """Accept a frame, and hold it until the service has stored it or it is reported as dropped.
 
-        Frames before the first key frame are not accepted, and neither are frames after an
-        end-of-fragment frame or a refused key frame. `FrameSkipped` reports them.
+        Frames before the first key frame are not accepted. The same applies to frames after an
+        end-of-fragment frame or a refused key frame, up to the next key frame. `FrameSkipped`
+        reports them.
 
-        Raises, with nothing changed: `WouldBlock` (an offline stream has no space before an ack),
-        STREAM_HAS_BEEN_STOPPED,
-        the stream's `failure`, MKV_TRACK_INFO_NOT_FOUND, STORE_OUT_OF_MEMORY,
-        MULTIPLE_CONSECUTIVE_EOFR, END_OF_FRAGMENT_FRAME_INVALID_STATE,
-        CONTENT_VIEW_INVALID_TIMESTAMP, the errors of `MkvGenerator.pack` and the order coordinator,
-        and INVALID_ARG if `frame` is not a valid `Frame`. Next: take the effects.
+        If it raises, nothing has changed. It raises `WouldBlock` if an offline stream has no space
+        until an ack frees some. It raises STREAM_HAS_BEEN_STOPPED, the stream's `failure`,
+        MKV_TRACK_INFO_NOT_FOUND, STORE_OUT_OF_MEMORY, MULTIPLE_CONSECUTIVE_EOFR,
+        END_OF_FRAGMENT_FRAME_INVALID_STATE, CONTENT_VIEW_INVALID_TIMESTAMP, and the errors of
+        `MkvGenerator.pack` and the order coordinator. INVALID_ARG means that `frame` is not a valid
+        `Frame`. After this call, the caller must poll the client's effects.
         """
         try:
             self._intake.put(frame, now)
@@ -231,7 +241,7 @@ class Stream:
 
         The next frame must be a key frame. Frames that wait until later frames decide on their
         order or time are put first, as they are. No free space is needed, with one exception: an
-        offline stream raises `WouldBlock` while such frames have no space.
+        offline stream raises `WouldBlock` while there is no space for such waiting frames.
 
         Raises STREAM_HAS_BEEN_STOPPED, the stream's `failure`, and
         END_OF_FRAGMENT_FRAME_INVALID_STATE if fragments are cut by time.
@@ -239,23 +249,23 @@ class Stream:
         self._run(self._intake.end_fragment, now)
 
     def count_put_error(self) -> None:
-        """Count a frame that the shell refused, for example after waiting too long for space."""
+        """Count a frame that the caller refused, for example after waiting too long for space."""
         self._core.counters.put_frame_errors += 1
 
     def put_fragment_metadata(
         self, name: str, value: str, persistent: bool, now: int, *, fragment: str = "next"
     ) -> None:
-        """Queue a name and value for the next fragment; `persistent`: for every fragment.
+        """Queue a name and value for the next fragment; with `persistent`, for every fragment.
 
         If the open fragment is ended explicitly (`end_fragment`, `stop`), it takes the items that
-        were put since it started, up to its 10th item. With `fragment` "this" the item goes with
-        the open fragment in any case, which costs an end-of-fragment mark; if none is open, it goes
-        with the next one. An empty value clears a persistent item.
+        were put since it started, up to its 10th item. If `fragment` is "this", the item is always
+        written with the open fragment, which costs an end-of-fragment mark. If none is open, the
+        item is written with the next one. An empty value clears a persistent item.
 
-        Raises STREAM_HAS_BEEN_STOPPED, INVALID_ARG for an argument that is not text, another
-        `fragment`, and a persistent item with `fragment` "this",
-        INVALID_METADATA_NAME, MKV_INVALID_TAG_NAME_LENGTH, MKV_INVALID_TAG_VALUE_LENGTH, and
-        MAX_FRAGMENT_METADATA_COUNT for the 11th item of one fragment.
+        Raises STREAM_HAS_BEEN_STOPPED, INVALID_METADATA_NAME, MKV_INVALID_TAG_NAME_LENGTH,
+        MKV_INVALID_TAG_VALUE_LENGTH, and MAX_FRAGMENT_METADATA_COUNT for the 11th item of one
+        fragment. Raises INVALID_ARG for an argument that is not text, another value of `fragment`,
+        and a persistent item with `fragment` "this".
         """
         del now  # all calls of a stream take it
         self._intake.check_open()
@@ -271,7 +281,7 @@ class Stream:
         self._core.metadata.put(name, value, persistent, this=this)
 
     def _is_for_open_fragment(self, fragment: object) -> bool:
-        """Return whether metadata for `fragment` ("this", "next") goes with the open fragment."""
+        """Return whether metadata for `fragment` ("this", "next") belongs to the open fragment."""
         if fragment not in ("this", "next"):
             raise InvalidFrame(
                 _S.INVALID_ARG,
@@ -291,7 +301,8 @@ class Stream:
     ) -> None:
         """Request images (1) or a notification (2) for the next fragment; see `EventType`.
 
-        Raises STREAM_HAS_BEEN_STOPPED, STREAM_NOT_STARTED, and as `MetadataQueue.put_event`.
+        Raises STREAM_HAS_BEEN_STOPPED, STREAM_NOT_STARTED, and the errors of
+        `MetadataQueue.put_event`.
         """
         del now
         self._intake.check_open()
@@ -308,14 +319,18 @@ class Stream:
     def put_waiting(self, now: int) -> None:
         """Put the frames that wait for later frames, as they are, before `stop`.
 
-        An offline stream raises `WouldBlock` while one of them has no space; `stop` drops such
-        frames.
+        An offline stream raises `WouldBlock` while there is no space for one of them. `stop` drops
+        such frames.
         """
         if not self._core.stopped:
             self._run(self._intake.put_waiting, now)
 
     def stop(self, now: int) -> None:
-        """Accept no more frames; held ones are still sent. `StreamEnded` follows. Idempotent."""
+        """Accept no more frames; held frames are still sent.
+
+        `StreamEnded` follows when nothing is left to send or to wait for. A second call does
+        nothing.
+        """
         if not self._core.stopped:
             self._run(self._stop, now)
 
@@ -332,7 +347,7 @@ class Stream:
             self._control.leave_ready(now)
 
     def reset(self, now: int) -> None:
-        """Drop everything held (it is reported) and start over.
+        """Drop all held frames, report them as dropped, and start over.
 
         A failed or stopped stream accepts frames again afterwards. Raises STREAM_SHUTTING_DOWN for
         a freed stream, and CLIENT_FREED_BEFORE_STREAM if its client is closed.
@@ -352,7 +367,7 @@ class Stream:
         core.wake_writers()
 
     def free(self, now: int) -> None:
-        """Free the stream: abort its uploads and drop what it holds."""
+        """Free the stream: abort its uploads and drop all held frames."""
         if not self.freed:
             self._run(self._free, now)
 
@@ -395,7 +410,7 @@ class Stream:
         core.buffer.drop_held(queued or [(now, now)], DropReason.INTERRUPTED)
 
     def _abandon(self, reason: DropReason) -> None:
-        """Drop everything held, frame by frame, and report it."""
+        """Drop all held frames, one by one, and report them as dropped."""
         core = self._core
         for frame in self._intake.take_all():
             core.buffer.drop(frame.dts, frame.pts, reason)
@@ -413,16 +428,16 @@ class Stream:
         core.metadata.clear()
 
     def report(self, status: StatusCode, detail: str) -> None:
-        """Report an error of the shell that changes nothing in the core."""
+        """Report an error that occurred in the caller; the state of the stream does not change."""
         self._core.report(status, detail)
 
     def reset_connection(self, now: int, *, alive: bool = True) -> None:
         """Replace the connections by new ones; media without an ack is sent again.
 
         It also clears the `failure` of a stream that lost its connection without
-        `recover_on_error`. A host that is `alive` will store what it acknowledged as RECEIVED. If
-        the host may be dead, no more acks are expected, and that media is sent again too. Raises as
-        `reset` does.
+        `recover_on_error`. If the host is `alive`, it will store the media that it acknowledged as
+        RECEIVED. Otherwise no more acks are expected, and this media is sent again too. Raises the
+        errors of `reset`.
         """
         self._check_usable()
         self._control.clear_failure()
@@ -459,8 +474,8 @@ class Stream:
     ) -> tuple[list[bytes | memoryview], ReadStatus]:
         """Return up to `limit` bytes (> 0) for the body of an upload, and what to do next.
 
-        The buffers are the caller's own frames and small headers, by reference. An item may be cut
-        at any byte. Raises UPLOAD_HANDLE_ABORTED for an upload that is unknown or over, and
+        The buffers are the frames that the caller put and small headers, by reference. An item may
+        be cut at any byte. Raises UPLOAD_HANDLE_ABORTED for an upload that is unknown or over, and
         INVALID_ARG for a bad limit.
         """
         return self._sender.next_buffers(upload, limit, now)
@@ -468,9 +483,9 @@ class Stream:
     def receive_ack(self, upload: int, data: bytes, now: int) -> tuple[bool, bool]:
         """Process bytes of an upload's response; invalid acks are reported as events.
 
-        Returns whether the response is useful, and whether frames are held, so that more acks are
-        expected. A long response without an ack that changes anything is not useful. The shell
-        should abort such an upload, because reading it takes time from other streams.
+        Returns two flags: whether the response is useful, and whether frames are held, so that more
+        acks are expected. A long response is not useful if none of its acks changes anything. The
+        caller should abort such an upload, because reading it takes time from other streams.
         """
         carrier = self._core.uploads.find(upload)
         if carrier is not None:
@@ -497,9 +512,9 @@ class Stream:
     def upload_ended(self, upload: int, result: int, now: int, detail: str = "") -> int:
         """Handle the end of an upload's connection, with `result` (200: complete exchange).
 
-        Its media without an ack is sent again by another upload. Uploads that are over are ignored.
-        Returns the result to use: a complete exchange in which the service acknowledged nothing has
-        failed.
+        Another upload sends the media without an ack again. If the upload is already over, the call
+        has no effect. Returns the result to use: a complete exchange in which the service
+        acknowledged nothing counts as failed.
         """
         core = self._core
         self._parsers.pop(upload, None)
@@ -534,7 +549,7 @@ class Stream:
         self._control.check_token(now)
 
     def _check_last_ack(self, now: int) -> None:
-        """Report once that a stopped stream waits too long for its last PERSISTED ack."""
+        """Report once that a stopped stream has waited too long for its last PERSISTED ack."""
         core = self._core
         if not core.stopped or not any(
             upload.state is UploadState.AWAITING_ACK for upload in core.uploads
@@ -547,10 +562,10 @@ class Stream:
             core.report(_S.PERSISTED_ACK_TIMEOUT, "everything is sent; the last ack is missing")
 
     def _check_idle(self, now: int) -> None:
-        """End the open fragment of a stream without new frames for a while (intermittent producer).
+        """End the open fragment if the stream of an intermittent producer is idle.
 
-        The time counts from when the timer first saw the newest frame, not from the frame's put. A
-        process that was suspended in between was not idle.
+        The idle time counts from the first timer call after the newest frame, not from the put of
+        that frame. So time in which the process was suspended does not count as idle.
         """
         seen = self._core.buffer.view.head + self._intake.waiting
         if seen != self._seen:

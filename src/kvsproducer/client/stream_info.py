@@ -64,9 +64,9 @@ class StreamingType(IntEnum):
 class FrameOrderMode(IntEnum):
     """How frames of several tracks are put in order.
 
-    PASS_THROUGH keeps the order of the puts. The others hold a frame until every track has one, and
-    the frame with the smallest dts or pts goes first. COMPENSATE adds a timecode unit if times are
-    equal. EOFR allows end-of-fragment frames.
+    PASS_THROUGH keeps the order of the puts. The other modes hold a frame until every track has
+    one. Then the frame with the smallest dts or pts is stored first. COMPENSATE adds a timecode
+    unit if times are equal. EOFR allows end-of-fragment frames.
     """
 
     PASS_THROUGH = 0
@@ -78,14 +78,14 @@ class FrameOrderMode(IntEnum):
 
 
 class StorePressurePolicy(IntEnum):
-    """What happens when the store is full: refuse the new frame (OOM) or drop the oldest ones."""
+    """What happens when the store is full: refuse the new frame (OOM) or drop the oldest frames."""
 
     OOM = 0
     DROP_TAIL_ITEM = 1
 
 
 class ViewOverflowPolicy(IntEnum):
-    """How much is dropped at once: one frame, or everything up to the next fragment."""
+    """How much is dropped at once: one frame, or all frames up to the next fragment's start."""
 
     DROP_TAIL_VIEW_ITEM = 0
     DROP_UNTIL_FRAGMENT_START = 1
@@ -136,7 +136,7 @@ class StreamOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class StreamInfo:
-    """What a stream is. Make one with `video`, `audio` or `audio_video`.
+    """The description of a stream; `video`, `audio` and `audio_video` create one.
 
     Lengths of time are given as seconds (int or float), a `timedelta` or ISO 8601 text (`"PT2M"`),
     and are read as a `timedelta`.
@@ -153,9 +153,9 @@ class StreamInfo:
         streaming_type: What happens when the buffer is full, see `StreamingType`. Default:
             REALTIME.
         max_latency: StreamLatencyPressure is reported when more media than this is unsent; 0:
-            never. Default: 0; with the creators 85 % of `buffer_duration`.
-        fragment_duration: Length of fragments without `key_frame_fragmentation`, 1 to 30 s: a
-            fragment begins with the first key frame after it. Default: 2 s.
+            never. Default: 0. Default of the creators: 85 % of `buffer_duration`.
+        fragment_duration: Length of fragments without `key_frame_fragmentation`, 1 to 30 s. The
+            first key frame after this time begins the next fragment. Default: 2 s.
         key_frame_fragmentation: Whether each key frame begins a fragment. Default: True.
         frame_timecodes: Whether frames keep their own times. False: each frame gets the time of its
             put. Default: True.
@@ -166,14 +166,14 @@ class StreamInfo:
         nal_adaptation: How H.264 and H.265 frames are converted, `NalAdaptation` flags. Default:
             NONE. Default of the creators: from Annex-B (start codes), or NONE with an avcC or hvcC
             record.
-        frame_rate: Largest number of frames per second, over all tracks; an int. It sizes the
-            buffer's index. Unless it is the default (120), it also gives video frames without a
-            duration their duration.
-        buffer_duration: How much media is held at most. Default: 120 s; 0: 20 s.
-        replay_duration: How much held media is sent again after a lost connection. Default: 60 s;
-            with the creators half of `buffer_duration`.
-        connection_staleness_duration: ConnectionStale is reported when the service acknowledged
-            nothing for so much sent media; 0: never. Default: 0; with the creators 5 s.
+        frame_rate: Largest number of frames per second, over all tracks; an int. The size of the
+            buffer's index depends on it. Unless it is the default (120), it also determines the
+            duration of video frames that have none.
+        buffer_duration: How much media is held at most; 0 means 20 s. Default: 120 s.
+        replay_duration: How much held media is sent again after a lost connection. Default: 60 s.
+            Default of the creators: half of `buffer_duration`.
+        connection_staleness_duration: ConnectionStale is reported when the service has not
+            acknowledged this much sent media; 0: never. Default: 0. Default of the creators: 5 s.
         timecode_scale: Unit of the stored times, in ticks of 100 ns. Default: 10,000 (1 ms).
         segment_uuid: 16 bytes that identify the Matroska segment. Default: random.
         frame_order_mode: How frames of several tracks are put in order. Default: PASS_THROUGH;
@@ -237,11 +237,11 @@ class StreamInfo:
         """Describe a stream with one video track, with the `options` listed at `StreamInfo`.
 
         `codec_private_data` is the avcC or hvcC record of the encoder or file (PyAV: extradata).
-        With it, frames have length prefixes unless `nal_adaptation` says otherwise. Parameter sets
-        behind start codes will do too, for frames with start codes. By default the record is made
-        of the first key frame's parameter sets.
+        With such a record, frames have length prefixes unless `nal_adaptation` says otherwise. If
+        frames have start codes, parameter sets with start codes may be given instead. By default
+        the record is made of the first key frame's parameter sets.
 
-        Raises INVALID_ARG for another codec or an unknown option, and as `StreamInfo` does.
+        Raises INVALID_ARG for another codec or an unknown option, and the errors of `StreamInfo`.
         """
         track, media = _with_data(video_track(codec), codec_private_data)
         _adapt_to_record(codec_private_data, options)
@@ -260,7 +260,7 @@ class StreamInfo:
         `codec_private_data` is the AudioSpecificConfig of AAC, or the WAVEFORMATEX of G.711
         (default: 8000 Hz, one channel). AAC frames with ADTS headers need none.
 
-        Raises INVALID_ARG for another codec or an unknown option, and as `StreamInfo` does.
+        Raises INVALID_ARG for another codec or an unknown option, and the errors of `StreamInfo`.
         """
         track, media = _with_data(
             audio_track(codec, limits.AUDIO_ONLY_TRACK_ID), codec_private_data
@@ -282,7 +282,7 @@ class StreamInfo:
         `video_private_data` and `audio_private_data` are the `codec_private_data` of `video` and
         `audio`; the `options` are listed at `StreamInfo`. Frames are ordered by pts by default.
 
-        Raises INVALID_ARG for another codec or an unknown option, and as `StreamInfo` does.
+        Raises INVALID_ARG for another codec or an unknown option, and the errors of `StreamInfo`.
         """
         video, video_media = _with_data(video_track(video_codec), video_private_data)
         audio, audio_media = _with_data(
@@ -312,12 +312,13 @@ class StreamInfo:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> StreamInfo:
-        """Read the versioned form of a configuration file, in AWS's layout: durations are ticks.
+        """Return the `StreamInfo` that a configuration file in AWS's layout describes.
 
-        Older versions have the meaning that AWS's client gave them. Version 0 orders one video
-        and one audio track by pts. Versions up to 1 refuse frames when the store is full and drop
-        frame by frame. Versions up to 2 allow stream creation. `adaptive`, `avg_bandwidth_bps` and
-        `recalculate_metrics` are accepted and ignored: they have no effect in any producer.
+        Durations are in ticks. Older versions have the meaning that AWS's client gave them. Version
+        0 orders one video and one audio track by pts. Versions up to 1 refuse frames when the store
+        is full and drop frame by frame. Versions up to 2 allow stream creation. `adaptive`,
+        `avg_bandwidth_bps` and `recalculate_metrics` are accepted and ignored: they have no effect
+        in any producer.
 
         Raises INVALID_STREAM_INFO_VERSION, TRACK_INFO_MISSING for `tracks: null`, INVALID_ARG for
         an unknown member or value, INVALID_DURATION_VALUE for a duration with invalid text.
@@ -439,7 +440,10 @@ def _with_data(preset: tuple[TrackInfo, str], data: bytes) -> tuple[TrackInfo, s
 
 
 def _adapt_to_record(data: bytes, options: StreamOptions) -> None:
-    """Switch conversion off if an avcC or hvcC record is given: then NALs have lengths."""
+    """Switch conversion off for an avcC or hvcC record: NAL units then have length prefixes.
+
+    An explicit `nal_adaptation` in `options` is not changed.
+    """
     if bytes(data[:1]) == b"\1":
         options.setdefault("nal_adaptation", NalAdaptation.NONE)
 

@@ -1,8 +1,8 @@
-"""Streaming tokens: which are valid for opening an upload, and when to replace one.
+"""Streaming tokens: which ones are valid for opening an upload, and when to replace one.
 
-Source: AWS's client refuses a token that is valid for less than 30 s, and uses none for longer than
-40 minutes. It shortens a long life by a random part, so that many devices do not rotate at once. It
-begins the next session 3 s before the end.
+Source: AWS's client refuses a token that is valid for less than 30 s, and uses no token for longer
+than 40 minutes. It shortens a long life by a random part, so that many devices do not rotate at
+once. It begins the next session 3 s before the token's end.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def rotation_time(expiration: int, now: int, roll: Callable[[int], int]) -> int:
 
 
 class Rotation:
-    """When to replace a stream's token and when its next session begins; ticks, or `NEVER`."""
+    """When to replace a stream's token and when to begin its next session; ticks, or `NEVER`."""
 
     __slots__ = ("due", "rotate_at", "session_at")
 

@@ -1,8 +1,8 @@
 """Statistics of a stream's service calls and uploads: average durations and repeated failures.
 
 Source: AWS's metrics of call latencies and session durations (exponential moving averages). AWS's
-client does not report that an upload failed. Here each failure is an event. A further event reports
-that PutMedia does not work: as many uploads in a row failed as a service call is repeated.
+client does not report that an upload failed. Here each failure is an event. If as many uploads in a
+row fail as a service call has attempts, a further event reports that PutMedia does not work.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Tally:
         self._failures = 0  # failed uploads in a row, with nothing stored in between
 
     def count_call(self, call: Call, now: int) -> None:
-        """Count the time from when a call could be made until its answer."""
+        """Add a call to the average latencies: from when it could be made until its answer."""
         counters, took = self._core.counters, max(now - call.not_before, 0)
         if isinstance(call, PutStream):
             counters.data_api_call_latency = moving_average(counters.data_api_call_latency, took)
@@ -36,13 +36,13 @@ class Tally:
             counters.cpl_api_call_latency = moving_average(counters.cpl_api_call_latency, took)
 
     def count_upload(self, upload: Upload, now: int) -> None:
-        """Count the duration of an upload that got media."""
+        """Add an upload that got media to the average session duration."""
         if upload.used:
             counters, took = self._core.counters, now - upload.opened_at
             counters.avg_session_duration = moving_average(counters.avg_session_duration, took)
 
     def report_failed_upload(self, upload: int, result: int, detail: str) -> None:
-        """Report a failed upload, and after several failures in a row also that none succeeds."""
+        """Report a failed upload; after several in a row, also report that none succeeds."""
         core, status = self._core, result_status(result)
         if status is StatusCode.SUCCESS:
             return

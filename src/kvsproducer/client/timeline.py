@@ -1,21 +1,23 @@
 """Which frames continue a track's time, which are far off, and when a track's time has jumped.
 
-Clocks of sources are set (NTP at boot: from 1970 to today) or start again (a camera reboots). Some
-are wrong for a single frame (recorders that mix up two channels). A single frame cannot show which
-of these happened. So a frame far from its neighbours is *held* until the frames after it decide:
+The clocks of sources are set (NTP at boot: from 1970 to today) or start again (a camera reboots).
+Some are wrong for a single frame (recorders that mix up two channels). A single frame cannot show
+which of these happened. So a frame far from its neighbours is *held*: it is accepted, but kept back
+until the frames after it decide.
 
-* The next frame of the track continues at the old time. Then the held frame is an outlier. It gets
-  a time between its neighbours, since pictures after it may depend on it.
-* The next frames continue at the new time. After three frames in a row, the time has jumped, and
-  all three are stored as they are.
+* The next frame of the track continues the times from before the held frame. Then the held frame is
+  an outlier. It gets a time between its neighbours, since pictures after it may depend on it.
+* The next frames continue from the time of the held frame. After three frames in a row, the time
+  has jumped, and all three are stored as they are.
 
 A frame far *behind* its neighbours can be stored only in a new session, because the service
-compares times within one connection. A session begins with a key frame. So only a key frame is held
-there; other frames are refused, but they count towards the three in a row.
+compares times within one connection. A session begins with a key frame. So a frame that is far
+behind is held only if it is a key frame, or if its track already has held frames. Other such frames
+are refused, but they count towards the three in a row.
 
-"Far" means half a second, or eight times the usual step between two frames if that is longer. While
-the usual step is unknown, 2 s back is far, and no step ahead is. A step ahead is not far if as much
-time passed on our clock: the source paused.
+"Far" means more than half a second, or more than eight times the usual step between two frames if
+that is longer. While the usual step is unknown, 2 s back is far, and no step ahead is. A step ahead
+is not far if as much time passed on our clock, because the source then paused.
 
 In a stream with pictures, only the pictures drive the stream's time. Sound far ahead of them is
 held for up to 5 s of media, because pictures may follow: after a pause of both tracks, sound comes
@@ -23,7 +25,8 @@ first. While no picture comes, sound is held until the video track counts as sil
 `present`). After that, sound drives the time.
 
 `Timeline` makes these decisions. It gets all times as arguments and does not know the client. The
-frames that it holds have been accepted. `due` contains those that are decided on and go out first.
+frames that it holds have been accepted. `due` contains the frames whose time has been decided; they
+are stored before new frames.
 """
 
 from __future__ import annotations
@@ -49,19 +52,19 @@ _FADE: Final = 8  # one part in so many of the longest step is forgotten with ea
 
 
 class Verdict(Enum):
-    """What to do with a frame."""
+    """What to do with a frame, depending on its time."""
 
     GO = "go"  # store it: its time is not far off
     HOLD = "hold"  # hold it until the next frames decide
     REFUSE = "refuse"  # far behind, or far ahead in a track that does not drive the stream's time
-    # its track's held frames are outliers; give them times, judge the frame again
+    # its track's held frames are outliers; give them times, decide on the frame again
     RETURN = "return"
-    LEAVE = "leave"  # time jumped to its track's held frames; release them, judge the frame again
+    LEAVE = "leave"  # time jumped to its track's held frames; release them, decide again
     JUMP = "jump"  # third frame in a row: release the held frames and this one as they are
 
 
 class _Line:
-    """The time of one track. All times are in ticks."""
+    """The times of one track, in ticks."""
 
     __slots__ = ("far_count", "far_dts", "far_since", "is_behind", "last", "longest", "steps")
 
@@ -96,16 +99,16 @@ class Timeline:
 
     @property
     def size_bytes(self) -> int:
-        """About how many bytes the held frames will take in a store."""
+        """Estimated number of bytes that the held frames will take in a store."""
         return sum(len(frame.data) + limits.ITEM_OVERHEAD_BYTES for frame in self.held)
 
     @property
     def undisturbed(self) -> bool:
-        """True if no frame is far off, so that a frame that continues needs no judgement."""
+        """True if no frame is held, due or far off; a frame that continues needs no decision."""
         return not (self.held or self.due or any(line.far_count for line in self._lines.values()))
 
     def line(self, track_id: int) -> _Line:
-        """Return the time of a track."""
+        """Return the times of a track."""
         line = self._lines.get(track_id)
         if line is None:
             line = self._lines[track_id] = _Line()
@@ -113,7 +116,10 @@ class Timeline:
 
     # --- tracks that are put in order -----------------------------------------------------------
     def advance(self, track_id: int, dts: int, *, jump: bool = False) -> None:
-        """Record the dts of a frame that a track has taken."""
+        """Record the dts of the newest frame of a track.
+
+        A `jump` does not count as a step between two frames.
+        """
         line = self.line(track_id)
         if line.last is not None and line.last != dts and not jump:
             line.longest = max(dts - line.last, line.longest - line.longest // _FADE)
@@ -123,9 +129,10 @@ class Timeline:
     def near_leading(self, frame: Frame, last: int) -> bool:
         """Return whether a frame is close to another track that drives the stream's time.
 
-        `last` is the dts of the frame before it in its track. The frame may be behind, because
-        frames may arrive late, but hardly ahead. It must also be closer to the other track than its
-        predecessor was. Otherwise its track is moving away.
+        `last` is the dts of the previous frame in the frame's own track. The frame may be behind
+        the other track, because frames may arrive late, but hardly ahead. It must also be closer to
+        the other track than the previous frame was. Otherwise its track is moving away from the
+        other track.
         """
         lines = (self._lines.get(track) for track in self.leading if track != frame.track_id)
         return any(
@@ -154,10 +161,10 @@ class Timeline:
 
     # --- judging --------------------------------------------------------------------------------
     def judge(self, frame: Frame, last: int, usual: int | None, elapsed: int) -> Verdict:
-        """Judge the time of a frame in a track whose newest frame has the dts `last`.
+        """Decide what to do with a frame of a track whose newest frame has the dts `last`.
 
         `usual` is the usual step of the track. If it is None, no step ahead is too far. `elapsed`
-        is the time in ticks that passed on our clock since the frame before.
+        is the time in ticks that passed on our clock since the previous frame.
         """
         line = self.line(frame.track_id)
         far = self.far(usual)
@@ -190,7 +197,10 @@ class Timeline:
         return Verdict.GO
 
     def _wait(self, line: _Line, frame: Frame) -> Verdict:
-        """Hold a frame that is far off, or only count it if it cannot begin a session."""
+        """Count a far-off frame, and return HOLD, or REFUSE if it is behind and begins no session.
+
+        A frame that is behind is also held if frames of its track are held already.
+        """
         if not line.far_count:
             line.far_since = frame.dts
         line.far_count += 1
@@ -201,11 +211,11 @@ class Timeline:
         return Verdict.HOLD
 
     def _may_be_early(self, line: _Line, frame: Frame) -> bool:
-        """Return whether the pictures may still follow to the time of a sound frame.
+        """Return whether pictures may still arrive whose time is near that of a sound frame.
 
-        After a pause of both, sound comes first, and some packets arrive before there are enough
-        pictures to decide. While no picture comes, sound waits until the video track counts as
-        silent.
+        After a pause of both tracks, sound comes first, and some packets arrive before there are
+        enough pictures to decide. While no picture comes, sound waits until the video track counts
+        as silent.
         """
         first = self._first_held(frame.track_id)
         if line.is_behind or first is None:
@@ -218,16 +228,25 @@ class Timeline:
 
     @staticmethod
     def _no_picture_since(line: _Line, first: Frame) -> bool:
-        """Return True if no picture has continued at the old time since the first held frame."""
+        """Return True if no picture has continued the old times since the first held frame.
+
+        `first` is the first held frame. The old times are the times before it was put.
+        """
         return line.far_since is not None and line.far_since <= first.dts
 
     def leading_time(self, last: int) -> int:
-        """Return the dts of the newest frame that drove the stream's time, at least `last`."""
+        """Return the dts of the newest frame in the tracks that drive the stream's time, or `last`.
+
+        The later one of the two is returned.
+        """
         lines = (self._lines.get(track_id) for track_id in self.leading)
         return max([last, *(line.last for line in lines if line and line.last is not None)])
 
     def forget_newest(self, frame: Frame) -> None:
-        """Undo the decision to hold a frame that found no space; it will be judged again."""
+        """Stop counting a far-off frame that could not be held, because the buffer has no space.
+
+        The writer will put it again, and `judge` then decides on it anew.
+        """
         self.line(frame.track_id).far_count -= 1
 
     def holds(self, track_id: int) -> bool:
@@ -240,10 +259,10 @@ class Timeline:
     ) -> Iterator[tuple[Frame, Frame]]:
         """Make the held frames of a track due, with times after `last` and up to `until`.
 
-        A frame whose time lies between the two and nearer to `until` keeps it. The others are
-        spread over the time after `last`. That is at most `far` ticks, or as long as the held
-        frames last: the frame at `until` may have jumped there. Yields each changed frame with its
-        replacement.
+        If a frame's time lies between the two and nearer to `until`, the frame keeps it. The others
+        are spread evenly over the time after `last`. They take at most `far` ticks, or as long as
+        the held frames last, because time may have jumped to `until`. Yields each changed frame
+        with its replacement.
         """
         frames = [frame for frame in self.held if frame.track_id == track_id]
         far = max(far, frames[-1].dts - frames[0].dts) if frames else far
@@ -268,9 +287,10 @@ class Timeline:
             yield frame, moved
 
     def jump(self, frame: Frame) -> None:
-        """Make the held frames near a frame due, because time has jumped there; order them by dts.
+        """Make the held frames near a frame due, in order of dts, because time has jumped there.
 
-        Held frames of other tracks stay held if their times are elsewhere.
+        All held frames of the frame's own track become due. Held frames of other tracks stay held
+        if their times are elsewhere.
         """
         line = self.line(frame.track_id)
         near = [
@@ -287,7 +307,7 @@ class Timeline:
         self.due.extend(sorted(near, key=lambda held: held.dts))
 
     def end(self) -> None:
-        """Make all held frames due as they are, because no later frame will decide."""
+        """Make all held frames due as they are, because no later frame will decide on them."""
         self.due.extend(sorted(self.held, key=lambda held: held.dts))
         self.held.clear()
         for line in self._lines.values():
@@ -298,7 +318,7 @@ class Timeline:
         self._lines.clear()
 
     def take_all(self) -> list[Frame]:
-        """Return all waiting frames, which will not be stored, and forget them."""
+        """Remove and return all waiting frames, which will not be stored."""
         for line in self._lines.values():
             line.far_count = 0
         frames = [*self.due, *self.held]
@@ -310,9 +330,9 @@ class Timeline:
 def usual_step(view: ContentView, frames_per_s: float) -> int | None:
     """Return the usual time between two frames of a view in ticks, or None if it is unknown.
 
-    Normally it is the mean step of the open fragment. If that has only a few frames, it is the
-    median of the newest steps, of which one may be a jump. Without those, it is derived from the
-    frame rate.
+    Normally it is the mean step of the open fragment. If the fragment has only a few frames, it is
+    the median of the newest steps, because one of these may be a jump. If there are too few steps,
+    it is derived from the frame rate.
     """
     newest = view.newest
     if newest is not None and newest.flags & END_OF_FRAGMENT:
@@ -363,7 +383,7 @@ _UNITS: Final = (
 def check_instant(stream: str, pts: int, wall: int) -> None:
     """Raise MKV_INVALID_FRAME_TIMESTAMP for an absolute time that is probably in a wrong unit.
 
-    That is a time before 2000, or more than a day ahead of `wall`, the wall-clock time. If the wall
+    Such a time is before 2000, or more than a day ahead of `wall`, the wall-clock time. If the wall
     clock itself is before 2000, it was never set, and no time can be checked.
     """
     latest = wall + limits.FUTURE_INSTANT
