@@ -4,11 +4,12 @@
 
     kvs.put_media("clip.mp4", "front-door")
 
-These names are the public surface, with those of `kvsproducer.aio`, `kvsproducer.mkv`,
+The public API is the names in `__all__`, and the names of `kvsproducer.aio`, `kvsproducer.mkv`,
 `kvsproducer.codecs`, `kvsproducer.client`, `kvsproducer.compat`, `kvsproducer.heap`,
 `kvsproducer.client.buffer.view`, `kvsproducer.duration`, `kvsproducer.utils`, `kvsproducer.trace`
-and `kvsproducer.endpoint`; nothing else is. Importing this package loads neither botocore nor
-aiohttp nor PyAV, and not the parts of ours that drive them: they come with their first use.
+and `kvsproducer.endpoint`. All other names are private. Importing this package does not load
+botocore, aiohttp or PyAV, nor the modules of this package that use them. They are loaded on first
+use.
 """
 
 from kvsproducer.version import VERSION
@@ -286,8 +287,8 @@ _LATER = {
     "put_media": "kvsproducer.sources",
 }
 
-# Modules with public names of their own, which need no import of their own.
-_ROOMS = frozenset(
+# Submodules that are imported on first use, so that `import kvsproducer` is enough to use them.
+_SUBMODULES = frozenset(
     ("client", "codecs", "duration", "heap", "limits", "mkv", "status", "utils", "wire")
 )
 
@@ -295,7 +296,7 @@ _ROOMS = frozenset(
 def __getattr__(name: str) -> object:
     from importlib import import_module
 
-    if name in _ROOMS:
+    if name in _SUBMODULES:
         return import_module(f"{__name__}.{name}")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

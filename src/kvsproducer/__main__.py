@@ -1,4 +1,4 @@
-"""`python -m kvsproducer` runs `kvs`, also where the command is not on the PATH."""
+"""Run the command `kvs` as `python -m kvsproducer`, for example if `kvs` is not on the PATH."""
 
 from kvsproducer.cli import main
 

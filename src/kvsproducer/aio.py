@@ -1,4 +1,4 @@
-"""The asyncio API: the names of `kvsproducer`, with coroutines for the functions that block.
+"""The asyncio API: the names of `kvsproducer`, with coroutines in place of blocking functions.
 
 `Producer`, `Stream` and `list_fragments` run on the caller's loop; `get_media` is an async
 iterator. `put_media` runs in a thread, because demuxing a file blocks.
@@ -42,7 +42,7 @@ def get_media(
 ) -> AsyncGenerator[reader.ReadFragment, None]:
     """Yield the fragments of a stream: `async for fragment in aio.get_media("front-door")`.
 
-    Arguments and errors are those of `kvsproducer.get_media`; it runs on the running loop.
+    Arguments and errors are those of `kvsproducer.get_media`. The generator uses the running loop.
     """
     check_stream_name(stream_name)
     service = Service(connection_from(connection, options, get_media))
@@ -56,9 +56,10 @@ async def list_fragments(
     connection: Connection | None = None,
     **options: Unpack[ConnectionOptions],
 ) -> list[reader.FragmentSummary]:
-    """Return the stored fragments of a stream in order of their numbers.
+    """Return the stored fragments of a stream, ordered by number.
 
-    Arguments and errors are those of `kvsproducer.list_fragments`; it runs on the running loop.
+    Arguments and errors are those of `kvsproducer.list_fragments`. The coroutine uses the running
+    loop.
     """
     check_stream_name(stream_name)
     service = Service(connection_from(connection, options, list_fragments))
@@ -85,7 +86,7 @@ async def put_media(
     connection: Connection | None = None,
     **options: Unpack[ConnectionOptions],
 ) -> PutResult:
-    """Put the frames of a source into a stream, in a thread; return when all are stored.
+    """Put the frames of a source into a stream, in a thread. Return when all frames are stored.
 
     Arguments and errors are those of `kvsproducer.put_media`, without `producer`. `progress` is
     called from other threads. A coroutine function given as `credentials` runs on the running loop.

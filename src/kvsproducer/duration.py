@@ -1,15 +1,16 @@
-"""Lengths of time and instants: the forms that users give, and the ticks that the core counts in.
+"""Convert lengths of time and instants between the forms that users give and the core's ticks.
 
 A tick is 100 ns. Media times and instants (since 1970-01-01 UTC) are plain ints of ticks in the
 range of an unsigned 64-bit number, as in AWS's client. A length of time that is an option (a
-timeout, a retention) is given as seconds, as a `timedelta` or as ISO 8601 text (`"PT2M"`), and is
-kept as a `timedelta`: its unit is visible wherever it is read. The core converts it to ticks once,
+timeout, a retention) is given as seconds, as a `timedelta` or as ISO 8601 text (`"PT2M"`). It is
+stored as a `timedelta`, so that no code has to guess its unit. The core converts it to ticks once,
 when a stream is opened.
 
-The text grammar is that of AWS's Duration library: `P[nY][nM][nW][nD][T[nH][nM][nS]]`, a year of
-365 days, a month of 31. It is wider than ISO 8601: weeks mix with the rest, every field may have
-a fraction (`.` or `,`), a number may be missing (0) and a designator may repeat, but not go
-backwards. Here the arithmetic is exact; AWS's is in doubles.
+The text grammar is that of AWS's Duration library: `P[nY][nM][nW][nD][T[nH][nM][nS]]`. A year has
+365 days, a month has 31 days. The grammar accepts more than ISO 8601 does: weeks may be combined
+with other fields, and every field may have a fraction (`.` or `,`). A missing number counts as 0.
+A field may be repeated, but the fields must be in the order shown. The arithmetic of this module
+is exact; AWS's library uses floating point.
 
 This module reads no clock.
 """
@@ -80,9 +81,10 @@ Instant = SupportsIndex | datetime
 if TYPE_CHECKING:
 
     class DurationField:
-        """A member of a frozen dataclass: assigned a `Duration`, read as a `timedelta`.
+        """Type of a dataclass member that is assigned as a `Duration` and read as a `timedelta`.
 
-        This is for type checkers; `set_durations` converts the members when an instance is made.
+        It only informs type checkers. `set_durations` does the conversion when an instance is
+        created.
         """
 
         def __get__(self, instance: object, owner: type) -> timedelta: ...
@@ -121,9 +123,9 @@ _SHORTHAND: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(s|m|h|d|)\s*", re.I
 
 
 def parse_duration(text: str) -> int:
-    """Ticks of an ISO 8601 duration such as `"PT2M"`, `"P1DT12H"` or `"PT0.5S"`.
+    """Return the ticks of an ISO 8601 duration such as `"PT2M"`, `"P1DT12H"` or `"PT0.5S"`.
 
-    Parts of a tick are cut off. Raises `InvalidConfiguration` (also a `ValueError`) with
+    A fraction of a tick is cut off. Raises `InvalidConfiguration` (also a `ValueError`) with
     INVALID_DURATION_VALUE for any other text, and for more than `MAX_TICKS`.
     """
     match = _DURATION.fullmatch(text) if len(text) <= _MAX_TEXT_LEN else None
@@ -139,7 +141,7 @@ def parse_duration(text: str) -> int:
 
 
 def _total(fields: str, units: dict[str, int]) -> Fraction:
-    """The sum of the fields of one part, exact, in ticks."""
+    """Return the exact sum, in ticks, of the fields in the date part or the time part."""
     return sum(
         (Fraction(number.replace(",", ".")) * units[unit])
         for number, unit in _FIELD.findall(fields)
@@ -150,11 +152,13 @@ def _total(fields: str, units: dict[str, int]) -> Fraction:
 def to_timedelta(
     value: Duration, name: str = "the duration", *, largest: timedelta = _MAX_NUMBER
 ) -> timedelta:
-    """Return a length of time that a user gave; `name` is the argument's, for the messages.
+    """Convert a length of time that a user gave to a `timedelta`.
 
-    It is exact to the microsecond, and never rounded to 0. `largest` bounds plain numbers only.
-    Raises INVALID_DURATION_VALUE for text that is not ISO 8601, and INVALID_ARG for any other type,
-    NaN, a negative value, and one that is too large.
+    `name` is the name of the user's argument, for error messages. The result is exact to the
+    microsecond, and a value above 0 does not become 0. `largest` limits plain numbers only.
+
+    Raises INVALID_DURATION_VALUE for text that is not ISO 8601. Raises INVALID_ARG for any other
+    type, NaN, a negative value, or a value that is too large.
     """
     if isinstance(value, str):
         return _from_text(value, name)
@@ -199,7 +203,7 @@ def _from_text(text: str, name: str) -> timedelta:
 
 
 def _text_advice(text: str) -> str:
-    """What to write instead of text that is not ISO 8601, if that can be guessed."""
+    """Return a hint with the ISO 8601 text that the user probably meant, or ""."""
     match = _SHORTHAND.fullmatch(text)
     if match is None:
         return ""
@@ -219,12 +223,12 @@ def _bounded(length: timedelta, name: str, value: object) -> timedelta:
 
 
 def to_seconds(value: Duration, name: str = "timeout") -> float:
-    """Return a length of time that a user gave in seconds; raises as `to_timedelta`."""
+    """Convert a length of time that a user gave to seconds. Raises as `to_timedelta` does."""
     return to_timedelta(value, name).total_seconds()
 
 
 def default_duration(ticks: int) -> DurationField:
-    """The default of a `DurationField`, given in ticks."""
+    """Return the default value for a `DurationField`, from ticks."""
     return cast("DurationField", as_timedelta(ticks))
 
 
@@ -234,9 +238,10 @@ def set_durations(
     *,
     largest: Mapping[str, timedelta] = MappingProxyType({}),
 ) -> None:
-    """Convert members of a frozen dataclass to `timedelta`; for its `__post_init__`.
+    """Convert members of a frozen dataclass to `timedelta`. Call this in its `__post_init__`.
 
-    `largest` bounds plain numbers, by name. Raises as `to_timedelta`.
+    `largest` maps names of members to the largest plain number allowed. Raises as `to_timedelta`
+    does.
     """
     for name in names:
         bound = largest.get(name, _MAX_NUMBER)
@@ -245,9 +250,10 @@ def set_durations(
 
 
 def durations_from_ticks(values: dict[str, object], names: Iterable[str]) -> None:
-    """Replace the ints of a structure in AWS's layout, which are ticks, by `timedelta`.
+    """Convert the named int values, which are ticks, to `timedelta`.
 
-    Text and `timedelta` stay. Raises INVALID_ARG for other types, and for numbers that are not in
+    `values` are the members of a structure in AWS's layout. Text and `timedelta` values are not
+    changed. Raises INVALID_ARG for other types, and for numbers that are not in
     0 to 2**64 - 1.
     """
     for name in names:
@@ -265,17 +271,18 @@ def durations_from_ticks(values: dict[str, object], names: Iterable[str]) -> Non
 def as_timedelta(ticks: int) -> timedelta:
     """Return a length of time in ticks as a `timedelta`.
 
-    A rest of less than a microsecond is cut off, but nothing becomes 0 by that.
+    A fraction of a microsecond is cut off, but a value above 0 becomes at least 1 microsecond.
     """
     return max(timedelta(microseconds=ticks // TICKS_PER_US), _US) if ticks else timedelta(0)
 
 
 def ticks(value: SupportsIndex | float | timedelta | datetime) -> int:
-    """Return ticks of 100 ns: of seconds, of a `timedelta`, or of an aware `datetime` since 1970.
+    """Convert seconds, a `timedelta` or an aware `datetime` to ticks of 100 ns.
 
-    The result is what `Frame` takes as `pts`, `dts`, `duration` and `lead`. Seconds may be
-    negative, for a difference; a float is rounded to the nearest tick. Raises INVALID_ARG for NaN,
-    infinity, a `datetime` without a time zone or before 1970, and any other type.
+    For a `datetime` the ticks are counted from 1970-01-01 UTC. Use the result for `pts`, `dts`,
+    `duration` and `lead` of a `Frame`. Seconds may be negative, for a difference. A float is
+    rounded to the nearest tick. Raises INVALID_ARG for NaN, infinity, a `datetime` without a time
+    zone or before 1970, and any other type.
     """
     if isinstance(value, datetime):
         return instant_to_ticks(value)
@@ -293,10 +300,10 @@ def ticks(value: SupportsIndex | float | timedelta | datetime) -> int:
 
 
 def to_datetime(ticks: SupportsIndex) -> datetime:
-    """Return the `datetime` in UTC of an instant in ticks of 100 ns since 1970.
+    """Convert an instant in ticks of 100 ns since 1970 to a `datetime` in UTC.
 
-    Parts of a microsecond are cut off. Raises INVALID_ARG for anything but an int, and for an
-    instant that is not in the years 1970 to 9999, which are those of `datetime`.
+    A fraction of a microsecond is cut off. Raises INVALID_ARG for any other type than int, and for
+    an instant outside the years 1970 to 9999. (`datetime` has no later years.)
     """
     if isinstance(ticks, bool) or not isinstance(ticks, SupportsIndex):
         raise kvs_error(
@@ -315,9 +322,10 @@ def to_datetime(ticks: SupportsIndex) -> datetime:
 
 
 def instant_to_ticks(value: Instant) -> int:
-    """Return the ticks of 100 ns since 1970-01-01 UTC of an instant: those, or an aware `datetime`.
+    """Convert an instant to ticks of 100 ns since 1970-01-01 UTC.
 
-    Raises INVALID_ARG for a naive `datetime`, an instant before 1970 or any other type.
+    `value` is an aware `datetime`, or a number of ticks, which is returned unchanged. Raises
+    INVALID_ARG for a naive `datetime`, an instant before 1970 or any other type.
     """
     if isinstance(value, datetime):
         if value.utcoffset() is None:
@@ -343,9 +351,10 @@ def _checked(ticks: int, what: str, value: object) -> int:
 
 
 def format_duration(ticks: int) -> str:
-    """ISO 8601 text of a duration of at least 0 ticks; `parse_duration` gives the ticks back.
+    """Return the ISO 8601 text of a duration of 0 or more ticks.
 
-    Only days, hours, minutes and seconds are used: the length of a month is a convention.
+    `parse_duration` converts the text to the same number of ticks. The text has only days, hours,
+    minutes and seconds, because months and years have no fixed length.
     """
     assert ticks >= 0, ticks
     days, rest = divmod(ticks, TICKS_PER_DAY)
@@ -362,10 +371,10 @@ def format_duration(ticks: int) -> str:
 
 
 def format_instant(ticks: int) -> str:
-    """An instant as ISO 8601 in UTC, cut to milliseconds: `2026-01-02T03:04:05.678Z`.
+    """Return an instant as ISO 8601 in UTC, cut to milliseconds: `2026-01-02T03:04:05.678Z`.
 
-    It never fails, since it is used in logs and messages. A year beyond 9999 has a sign in front,
-    as in ISO 8601: `+60425-05-22T...`.
+    The function never fails, because it is used for logs and messages. A year after 9999 begins
+    with a sign, as in ISO 8601: `+60425-05-22T...`.
     """
     # The calendar repeats every 400 years; `datetime` knows the years 1 to 9999.
     cycles, rest = divmod(ticks, _CALENDAR_CYCLE)

@@ -1,12 +1,13 @@
 """All limits and defaults, with their units and sources.
 
 The comments name the source. "client", "mkv", "view", "heap", "state" and "utils" are parts of
-AWS's platform-independent client (PIC) 1.2.0, "producer" is its C producer 1.6.4, "service" is the
-KVS documentation, and "ours" is a limit that AWS does not have. "S:" is the status that is raised
-beyond the limit.
+AWS's platform-independent client (PIC) 1.2.0. "producer" is AWS's C producer 1.6.4. "service" is
+the KVS documentation. "ours" is a limit that AWS does not have. "S:" names the status that is
+raised when the limit is exceeded.
 
 Durations are in ticks of 100 ns, unless the name ends in another unit. Lengths are in characters,
-unless the name ends in BYTES. A limit itself is allowed, unless the comment says "below".
+unless the name ends in BYTES. A value equal to the limit is allowed, unless the comment says
+"below".
 """
 
 from __future__ import annotations

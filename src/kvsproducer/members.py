@@ -1,7 +1,7 @@
-"""Checks of the types of members, for the frozen dataclasses that users make.
+"""Check the types of the members of frozen dataclasses that users create.
 
-Python does not check types, so a wrong one would fail far from its cause. `check_members` names the
-member where the structure is made.
+Python does not check types at run time, so a value of a wrong type would fail far from its cause.
+`check_members` raises when the structure is created, and names the member.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _KINDS: Final[dict[type, tuple[tuple[type, ...], str]]] = {
 
 
 def check_members(structure: DataclassInstance, **kinds: type) -> None:
-    """Raise INVALID_ARG for the first member that is not of the type of its default.
+    """Raise INVALID_ARG for the first member whose type differs from the type of its default.
 
-    Checked are defaults of the types bool, int, float and str, and `default_factory` that
-    is a dataclass. `kinds` gives the types of members without such a default. An int is no bool,
-    and the other way round.
+    A member is checked if its default is a bool, int, float or str, or if its `default_factory` is
+    a dataclass. `kinds` gives the types of members without such a default. A bool is not accepted
+    for an int, nor an int for a bool.
     """
     for each in fields(structure):
         kind = kinds.get(each.name)

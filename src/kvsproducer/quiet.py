@@ -1,4 +1,4 @@
-"""Keeps the package silent until the application configures logging, as libraries should.
+"""Keep the package from printing log lines until the application configures logging.
 
 The modules that log import this one. `kvsproducer/__init__.py` does not, because importing
 `logging` would take most of the time of `import kvsproducer`.

@@ -1,9 +1,9 @@
-"""A profiler: it records how long named pieces of work take, in a ring of fixed size.
+"""A profiler that records how long named pieces of work take, in a ring buffer of fixed size.
 
 As in AWS's Trace library, traces have levels, new records overwrite the oldest, and the output is
 comma-separated text. This module can also print a table, and write the trace event format for
-chrome://tracing and Perfetto. The caller passes the clock, which returns ticks of 100 ns and should
-be monotonic.
+chrome://tracing and Perfetto. The caller passes a clock function, which returns ticks of 100 ns and
+should be monotonic.
 
     profiler = Profiler(clock=lambda: time.monotonic_ns() // 100)
     with profiler.span("pack"):
@@ -12,8 +12,8 @@ be monotonic.
     def send(packet): ...
     print(profiler.report())
 
-It can be used from several threads. If its level is DISABLED, a span costs one comparison;
-docs/how-to/trace.md has figures.
+Several threads may use a profiler. If its level is DISABLED, a span costs only one comparison.
+docs/how-to/trace.md has measurements.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ NO_TRACE: Final = -1
 
 
 class TraceLevel(IntEnum):
-    """The importance of a trace; a profiler records traces of its own level and above."""
+    """The importance of a trace. A profiler ignores traces below its own level."""
 
     INFO = 0
     WARNING = 1
@@ -54,7 +54,7 @@ class TraceLevel(IntEnum):
 
 
 class TraceRecord(NamedTuple):
-    """One trace; `start` and `duration` are in ticks, `duration` is None while it runs."""
+    """One trace. `start` and `duration` are in ticks; `duration` is None until the trace ends."""
 
     handle: int
     name: str
@@ -69,7 +69,7 @@ _NO_SPAN: Final = nullcontext()
 
 
 class Profiler:
-    """Records traces in a ring of at least 100 records."""
+    """Record traces in a ring buffer of at least 100 records."""
 
     def __init__(
         self,
@@ -78,9 +78,9 @@ class Profiler:
         clock: Callable[[], int],
         level: TraceLevel = TraceLevel.INFO,
     ) -> None:
-        """Make a ring of `records` records; `clock` returns ticks of 100 ns.
+        """Create a ring buffer of `records` records. `clock` returns ticks of 100 ns.
 
-        Raises MIN_PROFILER_BUFFER below 100 records.
+        Raises MIN_PROFILER_BUFFER if `records` is less than 100.
         """
         if records < MIN_TRACE_RECORDS:
             raise kvs_error(
@@ -93,9 +93,10 @@ class Profiler:
         self._handles = itertools.count()  # next() is atomic, so no lock is needed
 
     def start(self, name: str, level: TraceLevel = TraceLevel.INFO) -> int:
-        """Start a trace; return its handle, or NO_TRACE below the level of the profiler.
+        """Start a trace and return its handle.
 
-        `name` is cut to 32 characters.
+        Returns NO_TRACE, and records nothing, if `level` is below the profiler's level. `name` is
+        cut to 32 characters.
         """
         if level < self.level:
             return NO_TRACE
@@ -113,7 +114,7 @@ class Profiler:
         return handle
 
     def stop(self, handle: int) -> None:
-        """End a trace; does nothing for NO_TRACE or a trace that was overwritten."""
+        """End a trace. Do nothing for NO_TRACE, or if the trace's record was overwritten."""
         if handle == NO_TRACE:
             return
         slot = handle % len(self._ring)
@@ -130,9 +131,10 @@ class Profiler:
     def traced(
         self, name: str = "", level: TraceLevel = TraceLevel.INFO
     ) -> Callable[[Callable[P, T]], Callable[P, T]]:
-        """Return a decorator that traces each call; `name` is by default the function's name.
+        """Return a decorator that traces each call. `name` defaults to the function's name.
 
-        The trace of a coroutine function lasts until the coroutine ends, including its waits.
+        For a coroutine function, the trace ends when the coroutine ends, so it includes waiting
+        time.
         """
 
         def decorate(function: Callable[P, T]) -> Callable[P, T]:
@@ -156,7 +158,7 @@ class Profiler:
         return decorate
 
     def records(self) -> list[TraceRecord]:
-        """Return all records in the ring, oldest first; running traces are included."""
+        """Return all records in the ring buffer, oldest first. Running traces are included."""
         return sorted(record for record in self._ring if record is not None)
 
     def clear(self) -> None:
@@ -164,9 +166,9 @@ class Profiler:
         self._ring[:] = [None] * len(self._ring)
 
     def report(self) -> str:
-        """Return a table of the ended traces by name: count, and total, mean and max in ms.
+        """Return a table with one row for each name: count, and total, mean and maximum in ms.
 
-        The name with the largest total comes first.
+        Only ended traces count. The name with the largest total comes first.
         """
         durations: dict[str, list[int]] = {}
         for record in self.records():

@@ -1,8 +1,8 @@
-"""Conversions of numbers, base64 and hexadecimal, and checks of paths, with precise errors.
+"""Convert numbers, base64 and hexadecimal, and check paths, with a specific status for each error.
 
-Python's own functions do the work. These functions add the checks of AWS's Utils library, and raise
-its statuses (0x4000....). Unlike `int()`, `parse_int` does not accept blanks, underscores or digits
-outside ASCII.
+The functions use Python's own conversions, add the checks of AWS's Utils library, and raise that
+library's statuses (0x4000....). Unlike `int()`, `parse_int` does not accept blanks, underscores or
+non-ASCII digits.
 """
 
 from __future__ import annotations
@@ -48,10 +48,11 @@ _SHOWN_LEN: Final = 40  # characters of an invalid text in a message
 def parse_int(text: str, base: int = 10, *, bits: int = 64, signed: bool = False) -> int:
     """Convert text in `base` (2 to 36) to an integer that fits into `bits` bits.
 
-    The text may begin with + (if `signed` also with -), and have leading zeros. Raises INVALID_BASE
-    for a `base` outside 2 to 36 and for a letter or digit that the base does not have,
-    INVALID_DIGIT for any other character (including - for an unsigned number), EMPTY_STRING if
-    there is no digit, and INT_OVERFLOW if the number needs more bits.
+    The text may begin with + (if `signed` also with -), and have leading zeros.
+
+    Raises INVALID_BASE for a `base` outside 2 to 36, and for a letter or digit that the base does
+    not have. Raises INVALID_DIGIT for any other character (including - for an unsigned number),
+    EMPTY_STRING if there is no digit, and INT_OVERFLOW if the number needs more bits.
     """
     _check_base(base)
     digits = text[1:] if text[:1] == "+" or (signed and text[:1] == "-") else text
@@ -80,7 +81,7 @@ def parse_int(text: str, base: int = 10, *, bits: int = 64, signed: bool = False
 def format_int(value: int, base: int = 10) -> str:
     """Convert an integer to text in `base` (2 to 36), with lower-case letters.
 
-    Raises INVALID_BASE for another base.
+    Raises INVALID_BASE for a `base` outside 2 to 36.
     """
     _check_base(base)
     digits: list[str] = []
@@ -125,7 +126,7 @@ def base64_decode(text: str) -> bytes:
 
 
 def hex_encode(data: bytes) -> str:
-    """Encode data as lower-case hexadecimal; raises INVALID_ARG_LEN for empty data."""
+    """Encode data as lower-case hexadecimal. Raises INVALID_ARG_LEN for empty data."""
     _require_content(data)
     return data.hex()
 
@@ -133,8 +134,8 @@ def hex_encode(data: bytes) -> str:
 def hex_decode(text: str) -> bytes:
     """Decode hexadecimal text in upper or lower case, without blanks.
 
-    Raises INVALID_ARG_LEN for an empty text or an odd number of digits, and INVALID_DIGIT or
-    INVALID_BASE, as `parse_int`, for a character that is not a hexadecimal digit.
+    Raises INVALID_ARG_LEN for an empty text or an odd number of digits. For a character that is not
+    a hexadecimal digit, raises INVALID_DIGIT or INVALID_BASE, as `parse_int` does.
     """
     _require_content(text)
     if len(text) % 2:
@@ -177,8 +178,8 @@ def format_timestamp(ticks: int, time_format: str) -> str:
 def check_path(path: str | os.PathLike[str]) -> Path:
     """Check the type and the length of a path, and return it as a `Path`.
 
-    Raises INVALID_ARG_LEN for an empty path, PATH_TOO_LONG for more than 4096 characters, NULL_ARG
-    for None, and INVALID_ARG for another type than `str` or a `PathLike` of `str`.
+    Raises INVALID_ARG_LEN for an empty path, PATH_TOO_LONG for more than 4096 characters, and
+    NULL_ARG for None. Raises INVALID_ARG for any type other than `str` or a `PathLike` of `str`.
     """
     if path is None:
         raise kvs_error(StatusCode.NULL_ARG, "the path is None")
@@ -215,9 +216,9 @@ def check_exists(path: str | os.PathLike[str]) -> Path:
 def check_directory(path: str | os.PathLike[str]) -> Path:
     """Check that a directory can be listed, and return its `Path`.
 
-    Raises what `check_path` raises; DIRECTORY_MISSING_PATH if it does not exist;
-    DIRECTORY_ACCESS_DENIED without permission; DIRECTORY_OPEN_FAILED if it is not a directory or
-    cannot be opened for another reason. All three are `StorageError`s.
+    Raises what `check_path` raises, and three kinds of `StorageError`: DIRECTORY_MISSING_PATH if
+    the path does not exist, DIRECTORY_ACCESS_DENIED if the process lacks the permission, and
+    DIRECTORY_OPEN_FAILED if the path is not a directory or cannot be opened for another reason.
     """
     checked = check_path(path)
     try:

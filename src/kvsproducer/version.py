@@ -1,6 +1,6 @@
 """The version of this package, for user agents, MKV application names and `kvs --version`.
 
-The build of the package reads it from here (`pyproject.toml`, `tool.setuptools.dynamic`).
+The package build reads the version from this module (`pyproject.toml`, `tool.setuptools.dynamic`).
 """
 
 __all__ = ["APPLICATION", "VERSION"]

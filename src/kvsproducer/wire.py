@@ -138,7 +138,7 @@ TAG_ERROR_CODE: Final = "AWS_KINESISVIDEO_ERROR_CODE"
 
 # --- acks -------------------------------------------------------------------------------------
 class AckType(IntEnum):
-    """EventType of an ack in a PutMedia response, which contains the name."""
+    """EventType of an ack. The JSON of the ack contains the member's name, such as "BUFFERING"."""
 
     UNDEFINED = 0
     BUFFERING = 1  # the service has begun to receive the fragment

@@ -1,8 +1,9 @@
-"""C-style callbacks: chains of functions that observe events, answer calls or fail `put_frame`.
+"""C-style callbacks: functions that observe events, answer service calls or fail `put_frame`.
 
-They are for programs written for AWS's C producer. Other programs use events (`on_event`,
-`events()`). `structures` has the five sets of functions, and `chains` has the provider that
-collects the sets and the object that calls them. See docs/how-to/callbacks.md.
+Callbacks are for programs that were written for AWS's C producer. Other programs use events
+(`on_event`, `events()`). `structures` has the five kinds of callback sets. `chains` has the
+provider, which collects sets into chains (lists that are called in order), and the object that
+calls the functions. See docs/how-to/callbacks.md.
 """
 
 from kvsproducer.compat.chains import CallbacksProvider

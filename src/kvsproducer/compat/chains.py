@@ -1,9 +1,10 @@
 """Chains of callbacks: the provider that collects them, and the object that calls them.
 
-A `CallbacksProvider` has one set of platform functions and four chains (producer, stream, auth,
-API). A chain has at most `chain_length` sets, in the order in which they were added. The provider
-belongs to one producer, which frees it when it is closed. The producer's own work uses no slot of a
-chain (in AWS's C producer it does). `Chains` calls the functions:
+A chain is a list of callback sets of one kind, whose functions are called in order. A
+`CallbacksProvider` has one set of platform functions and four chains (producer, stream, auth, API).
+A chain has at most `chain_length` sets, in the order in which they were added. The provider belongs
+to one producer, which frees the provider when the producer is closed. In AWS's C producer, built-in
+functions occupy slots of the chains; here all slots are free. `Chains` calls the functions:
 
 | chain | when | thread | a failure |
 |---|---|---|---|
@@ -11,11 +12,12 @@ chain (in AWS's C producer it does). `Chains` calls the functions:
 | other events | after the event | the dispatcher's | ends the chain, is logged |
 | auth, API | before a service call | one of its own | is the call's result |
 
-Entries are called in order. STOP_CALLBACK_CHAIN, returned or raised, ends a chain successfully. Any
-other failure ends it and is its result; an exception other than `KvsError` becomes INTERNAL_ERROR.
+An entry is one function of a set. A function that returns or raises STOP_CALLBACK_CHAIN ends the
+chain successfully. Any other failure ends the chain and becomes its result. An exception other than
+`KvsError` becomes INTERNAL_ERROR.
 
-Source: the callbacks provider of AWS's C producer. There the last of several answers is used,
-because each overwrites the one before. Here the first answer ends the chain.
+Source: the callbacks provider of AWS's C producer. In the C producer each answer overwrites the one
+before, so the last answer is used. Here the first answer ends the chain and is used.
 """
 
 from __future__ import annotations
@@ -123,9 +125,9 @@ _CHAINS: Final[dict[type[CallbackSet], tuple[StatusCode, StatusCode]]] = {
 class CallbacksProvider:
     """Chains of callbacks for one `Producer(callbacks=...)`.
 
-    `chain_length` is how many sets of each kind can be added. `version` is that of AWS's structure
-    `ClientCallbacks`. Raises INVALID_ARG unless `chain_length` is a whole number from 1 to 19, and
-    INVALID_CALLBACKS_VERSION for a version other than 0.
+    `chain_length` is how many sets of each kind can be added. `version` is the version of AWS's
+    structure `ClientCallbacks`. Raises INVALID_ARG unless `chain_length` is a whole number from 1
+    to 19, and INVALID_CALLBACKS_VERSION for a version other than 0.
     """
 
     def __init__(
@@ -151,7 +153,7 @@ class CallbacksProvider:
 
     @property
     def platform(self) -> PlatformCallbacks:
-        """The platform functions. All are None unless they were set."""
+        """The platform functions. Each is None unless it was set."""
         return self._platform
 
     def set_platform(self, platform: PlatformCallbacks) -> None:
@@ -179,11 +181,16 @@ class CallbacksProvider:
     def add(self, callbacks: CallbackSet) -> None:
         """Append a set to its chain. This is also allowed while a producer uses the provider.
 
-        Raises NULL_ARG for None; MAX_CALLBACK_CHAIN if the chain is full; the
-        INVALID_..._CALLBACKS_VERSION of its kind; DUPLICATE_..._CALLBACK_FREE_FUNC if the chain
-        already has a set with the same `free` (of the same object, for a bound method); INVALID_ARG
-        for anything other than a set, or for a coroutine function, which would not be awaited;
-        INVALID_OPERATION once the provider is freed.
+        Raises:
+
+        - NULL_ARG for None
+        - MAX_CALLBACK_CHAIN if the chain is full
+        - INVALID_..._CALLBACKS_VERSION if the version of the set is unknown
+        - DUPLICATE_..._CALLBACK_FREE_FUNC if the chain already has a set with the same `free` (for
+          a bound method: of the same object)
+        - INVALID_ARG for anything other than a set, and for a coroutine function, because it would
+          not be awaited
+        - INVALID_OPERATION if the provider has been freed
         """
         if callbacks is None:
             raise kvs_error(_S.NULL_ARG, "callbacks is None")
@@ -229,8 +236,9 @@ class CallbacksProvider:
         return self._chains[kind]
 
     def functions(self, kind: type[CallbackSet], member: str) -> tuple[Numbered, ...]:
-        """Return the functions with this name in a chain, with the numbers (from 1) of their
-        entries.
+        """Return the functions named `member` in a chain, each with its position (from 1).
+
+        Sets without that function are skipped.
         """
         known, place = self._functions, (kind, member)
         if place not in known:
@@ -239,7 +247,9 @@ class CallbacksProvider:
         return known[place]
 
     def start(self, log_level: int) -> Chains:
-        """Return the chains for a producer, whose `ClientInfo.log_level` applies to `log_print`.
+        """Return the object that calls the chains for a producer.
+
+        `log_level` is the producer's `ClientInfo.log_level`, which applies to `log_print`.
 
         Raises INVALID_OPERATION if another producer uses the provider.
         """
@@ -259,11 +269,10 @@ class CallbacksProvider:
             self._taken = True
 
     def free(self) -> None:
-        """Call `free` of each set once: platform, producer, stream, auth, API.
+        """Call `free` of each set once, in the order platform, producer, stream, auth, API.
 
-        The producer calls this.
-
-        An exception is logged, and the next function is called.
+        The producer calls this method. If a `free` raises, the exception is logged, and the next
+        one is called.
         """
         with self._lock:
             if self._freed:
@@ -295,7 +304,7 @@ def _free(function: Free | None) -> None:
 
 
 class Chains:
-    """Calls the functions of a provider's chains for one producer.
+    """Call the functions of a provider's chains for one producer.
 
     `level` is the `ClientInfo.log_level` for `log_print`. Raises INVALID_OPERATION if another
     producer uses the provider.
@@ -312,21 +321,26 @@ class Chains:
         self._reported = EventQueue(MAX_QUEUED_EVENTS)
 
     def clock(self, fault: Fault) -> Callable[[], int]:
-        """Return a function for the time in ticks.
+        """Return a function that returns the time in ticks.
 
-        The platform's, or the system's if that fails.
+        It calls the platform's function, or the system's clock if that function is missing or
+        fails.
         """
         return clock_of(self._provider.platform, fault)
 
     def dice(self, fault: Fault) -> Callable[[int], int]:
-        """Return a random number function: the platform's, or the system's if that fails."""
+        """Return a random number function.
+
+        It calls the platform's function, or the system's if that function is missing or fails.
+        """
         return dice_of(self._provider.platform, fault)
 
     # --- inside put_frame -----------------------------------------------------------------------
     def reports(self, stream: core.Stream, now: int) -> list[Report]:
         """Return the records for the chains that run in `put_frame`. The caller holds the lock.
 
-        `next_reported` also returns the events among them, for event handlers.
+        A record is an event or a `StreamDataAvailable`. Event handlers also get the events, through
+        `next_reported`.
         """
         if self._known != self._provider.additions:
             self._find_put_frame_chains()
@@ -343,19 +357,24 @@ class Chains:
         return found
 
     def _find_put_frame_chains(self) -> None:
-        """Find out which chains run in `put_frame`, only when sets were added: this path is hot."""
+        """Determine which chains run in `put_frame`.
+
+        The result is cached until a set is added, because `reports` runs for every frame.
+        """
         self._known = self._provider.additions
         self._pressures = tuple(kind for kind in _PRESSURES if self._functions(_OBSERVERS[kind]))
         self._data_available = bool(self._functions(_OBSERVERS[StreamDataAvailable]))
 
     def next_reported(self) -> core.Event | None:
-        """Return the next event whose chain ran in `put_frame`. The caller holds the lock."""
+        """Return the next event that `reports` returned, or None. The caller holds the lock."""
         return self._reported.pop()
 
     def report(self, reports: Sequence[Report]) -> None:
-        """Run the chains of these records, and raise the first failure. Do not hold the lock.
+        """Run the chains of these records, and raise the first failure.
 
-        The frame was accepted nevertheless, and the error says so.
+        The caller must not hold the lock.
+
+        The frame was accepted before the chains run, and the error says so.
         """
         for report in reports:
             try:
@@ -378,14 +397,14 @@ class Chains:
             log.warning("%s: %s", status.name, error.detail, exc_info=error.__cause__)
 
     def end(self) -> None:
-        """Run the shutdown chain of a closed producer, and free the provider's sets."""
+        """Run the `client_shutdown` chain of a closed producer, and free the provider's sets."""
         self.notify(ClientShutdown())
         self._log.close()
         self._provider.free()
 
     # --- before a call --------------------------------------------------------------------------
     def handles(self, call: core.Call) -> bool:
-        """Return whether a chain has an entry for this call."""
+        """Return whether a callback function was added for this call."""
         places = [place for place, _ in _questions(call)]
         if isinstance(call, _TOKEN_CALLS):
             places += _CERTIFICATE, _FINGERPRINT
@@ -394,9 +413,10 @@ class Chains:
         return any(self._functions(place) for place in places)
 
     def ask(self, call: core.Call) -> object:
-        """Return the first answer to a call, or None if the call must be made. May block.
+        """Run the chains for a call, and return the first answer. May block.
 
-        Raises the failure of the chain, or INVALID_ARG for an invalid answer.
+        Returns None if no function answered, so that the producer must make the call. Raises the
+        failure of a function, or INVALID_ARG for an invalid answer.
         """
         for place, answers in _questions(call):
             result = self._run(place, call, answers)
@@ -410,7 +430,9 @@ class Chains:
 
     # --- the device, for which KVS has no operations --------------------------------------------
     def _token_of_device(self, call: core.GetSecurityToken | core.GetStreamingToken) -> object:
-        """Exchange the device's certificate for a token. Return None if no entry has either.
+        """Exchange the device's certificate for a token, and return the token.
+
+        Returns None if no function returned a certificate and there is no `get_device_fingerprint`.
 
         Raises GET_CLIENT_TOKEN_CALL_FAILED, SERVICE_CALL_CALLBACKS_MISSING,
         DEVICE_FINGERPRINT_LENGTH and CLIENT_PROVISION_CALL_FAILED; see `AuthCallbacks`.
@@ -466,7 +488,12 @@ class Chains:
     def _run(
         self, place: _Place, record: _Record, answers: tuple[type, ...] | None = None
     ) -> object:
-        """Call the entries of a chain in order. If `answers` has types, return the first answer."""
+        """Call the functions of a chain in order. Raise the first failure.
+
+        If `answers` is given, the first result other than None ends the chain and is returned; it
+        must be an instance of one of these types. SUCCESS counts as None unless `answers` allows a
+        status.
+        """
         for number, function in self._functions(place):
             where = f"{place[0].__name__}.{place[1]} of entry {number}"
             result = _call(function, record, where)
@@ -487,7 +514,10 @@ class Chains:
 
 
 def _questions(call: core.Call) -> Iterator[tuple[_Place, tuple[type, ...]]]:
-    """Yield the chains for a call, in order. A streaming token may be a security token."""
+    """Yield the chains that may answer a call, with the types of valid answers, in order.
+
+    If no function returns a streaming token, a security token is requested instead.
+    """
     if type(call) in _ANSWERERS:
         yield _ANSWERERS[type(call)]
     if isinstance(call, core.GetStreamingToken):
@@ -495,7 +525,10 @@ def _questions(call: core.Call) -> Iterator[tuple[_Place, tuple[type, ...]]]:
 
 
 def _fault(result: object, answers: tuple[type, ...], record: _Record) -> str:
-    """Return why an answer is invalid, or "". The core trusts answers as it does the service's."""
+    """Return why an answer of a callback is invalid, or "".
+
+    The core does not check answers again, so this function must.
+    """
     if not isinstance(result, answers):
         wanted = " or ".join(one.__name__ for one in answers) or "a status"
         return f"{type(result).__name__} instead of {wanted}"
@@ -513,7 +546,7 @@ def _fault(result: object, answers: tuple[type, ...], record: _Record) -> str:
 
 
 def _call(function: Callable[[object], object], record: _Record, where: str) -> object:
-    """Call a function and return its result. An exception becomes a `KvsError` with `where`."""
+    """Call a function and return its result. Raise a failure as a `KvsError` that names `where`."""
     try:
         return function(record)
     except KvsError as error:

@@ -1,4 +1,4 @@
-"""Log levels and log files as in AWS's producers, on Python's `logging`.
+"""Log levels and log files like those of AWS's producers, implemented with Python's `logging`.
 
 The loggers are "kvsproducer" and those below it ("kvsproducer.engine", "kvsproducer.upload" ...).
 They print nothing unless the application adds handlers, a `FileLogHandler`,
@@ -46,12 +46,15 @@ _level_before = [logging.NOTSET]  # before the first handler was attached
 
 
 def log_level(number: int) -> int:
-    """Return Python's level for AWS's, such as `ClientInfo.log_level`; WARNING if it is unknown."""
+    """Convert AWS's log level to Python's. An unknown level becomes WARNING."""
     return _LEVELS.get(number, logging.WARNING)
 
 
 def environment_level() -> int:
-    """Return the level of the variable AWS_KVS_LOG_LEVEL, limited to 1 to 7; WARNING without it."""
+    """Return the level that the variable AWS_KVS_LOG_LEVEL (1 to 7) sets; WARNING if it is not set.
+
+    A number outside 1 to 7 is replaced by the nearest one.
+    """
     text = os.environ.get(LEVEL_VARIABLE, "").strip()
     if not text.isascii() or not text.isdigit():
         return logging.WARNING
@@ -59,23 +62,24 @@ def environment_level() -> int:
 
 
 class FileLogHandler(logging.Handler):
-    """Write log lines to rolling files as AWS's file logger does: `kvsFileLog.0`, `.1` ...
+    """Write log lines to numbered files as AWS's file logger does: `kvsFileLog.0`, `.1` ...
 
-    `directory` is created if it does not exist. A file has at most `file_bytes`, and the newest
-    `max_files` are kept. `kvsFileLogIndex` has the next number, so that a restarted program
-    continues with it. Lines are collected in memory until a file is full. They are also written
-    with a line of level ERROR, by `flush`, and by `close`.
+    `directory` is created if it does not exist. A file has at most `file_bytes` bytes, and the
+    newest `max_files` files are kept. The file `kvsFileLogIndex` contains the next number, so that
+    a restarted program continues with it. Lines are collected in memory until a file is full. A
+    line of level ERROR or above, `flush` and `close` write all collected lines.
 
     With `filter_level`, lines of exactly that level go to `kvsFileLogFilter.0` ... instead. The
-    other lines are written to the main files only with `all_levels`. The level is that of
-    AWS_KVS_LOG_LEVEL unless `level` is given. `time_format` is as in `strftime`, in UTC.
+    other lines are then written to the main files only if `all_levels` is true. The handler's
+    level is `level`, or that of AWS_KVS_LOG_LEVEL if `level` is not given. `time_format` is a
+    format for `strftime`, in UTC.
 
         logging.getLogger("kvsproducer").addHandler(kvs.FileLogHandler("/var/log/camera"))
 
     Raises INVALID_ARG for a size or count out of range or an unknown level, OPEN_FILE_FAILED,
     PATH_TOO_LONG, FILE_LOGGER_INDEX_FILE_TOO_LARGE, MAX_TIMESTAMP_FORMAT_STR_LEN_EXCEEDED,
-    STRFTIME_FALIED. If the disk becomes full later, lines are lost and the error goes to standard
-    error, as in `logging`. Source: the file logger of AWS's C producer.
+    STRFTIME_FALIED. If the disk becomes full later, lines are lost and the error is printed to
+    standard error, as in `logging`. Source: the file logger of AWS's C producer.
     """
 
     def __init__(
@@ -136,7 +140,7 @@ class FileLogHandler(logging.Handler):
             self.release()
 
     def close(self) -> None:
-        """Write the collected lines. Log nothing afterwards."""
+        """Write the collected lines and close the handler."""
         self.flush()
         super().close()
 
@@ -162,10 +166,10 @@ def _report_error(error: OSError) -> None:
 
 @contextmanager
 def attach(handler: logging.Handler) -> Iterator[None]:
-    """Pass the package's log lines to a handler inside the block, from its level on; then close it.
+    """Add a handler to the package's logger for the duration of the block, then close the handler.
 
-    The level of the package's logger is set to that level. So other handlers of the application
-    that have no level get these lines too.
+    The logger's level is lowered to the handler's level if necessary. So other handlers of the
+    application that have no level get the additional lines too.
     """
     logger = logging.getLogger("kvsproducer")
     with _attaching:

@@ -1,8 +1,9 @@
-"""A program's own clock, random numbers and log function, protected against their failures.
+"""Call the application's clock, random number and log functions, and handle their failures.
 
 The clock and the random numbers are used under the producer's lock, so a failure cannot be logged
-there. Instead the system's function is used, and `fault` is called once, which must not block.
-`log_print` runs on its own thread, because it may block and log lines come from everywhere.
+at once. Instead the system's function is used, and `fault` is called once for each function.
+`fault` must not block. `log_print` runs on a
+separate thread, because it may block, and any thread may log.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ _CLOSING_LIMIT_S: Final = 2.0  # for the last lines
 
 
 def clock_of(platform: PlatformCallbacks, fault: Fault) -> Callable[[], int]:
-    """Return a function for the wall-clock time in ticks: the platform's, or the system's.
+    """Return a function that returns the wall-clock time in ticks.
 
-    The system's is used if the platform has none, or when its function fails.
+    It uses the platform's clock. If the platform has none, or its clock fails, it uses the
+    system's.
     """
     given = platform.get_current_time
     if given is None:
@@ -46,9 +48,10 @@ def clock_of(platform: PlatformCallbacks, fault: Fault) -> Callable[[], int]:
 
 
 def dice_of(platform: PlatformCallbacks, fault: Fault) -> Callable[[int], int]:
-    """Return a function for random numbers from 0 to below n: the platform's, or the system's.
+    """Return a function of n that returns a random number from 0 to n - 1.
 
-    The system's is used if the platform has none, or when its function fails.
+    It uses the platform's function. If the platform has none, or its function fails, it uses the
+    system's.
     """
     given = platform.get_random_number
     if given is None:
@@ -93,12 +96,12 @@ class LogPrint(logging.Handler):
         self._thread = start_thread(self._run, "kvsproducer-log")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Queue a line. It is lost if too many lines wait."""
+        """Queue a line for the thread. If too many lines wait, the line is lost."""
         if threading.current_thread() is not self._thread and self._lines.qsize() < _MAX_LINES:
             self._lines.put(record)
 
     def close(self) -> None:
-        """Print the remaining lines, for at most 2 s."""
+        """Wait until the remaining lines are printed, for at most 2 s."""
         self._lines.put(None)
         if threading.current_thread() is not self._thread:
             self._thread.join(_CLOSING_LIMIT_S)

@@ -1,10 +1,11 @@
-"""Text in numbered files, of which the newest are kept, as AWS's file logger writes it.
+"""Write text to numbered files and keep only the newest files, as AWS's file logger does.
 
-Text is collected in memory and written to `<folder>/<name>.<n>`. When a file would exceed
-`file_bytes`, the next file begins, and file n - `max_files` is deleted. The number of the next file
-is stored beside them, so that a restarted program continues with it. `flush` may append to a file
-several times. Not thread-safe. Source: the file logger of AWS's utilities, which keeps text in
-memory until a file is full.
+Text is collected in memory and written to `<folder>/<name>.<n>`. When file n - 1 would exceed
+`file_bytes`, file n begins, and file n - `max_files` is deleted. An index file in the same folder
+contains the next number, so that a restarted program continues with it. Not thread-safe.
+
+Source: the file logger of AWS's utilities. That logger writes a file once, when it is full; here
+`flush` may append to a file several times.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ _S = StatusCode
 
 
 class RollingFile:
-    """Files `<name>.0`, `<name>.1` ... in a folder, which is created if it does not exist.
+    """Write the files `<name>.0`, `<name>.1` ... in a folder. Create the folder if necessary.
 
-    `index_name` is the file with the next number. If it is damaged, the number is derived from the
-    names of the files. Raises INVALID_ARG for sizes and counts out of range, PATH_TOO_LONG,
-    INVALID_ARG_LEN for an empty path, OPEN_FILE_FAILED if the folder cannot be used, and
-    FILE_LOGGER_INDEX_FILE_INVALID_SIZE if the index has 256 bytes or more.
+    `index_name` is the name of the file that contains the next number. If its content is damaged,
+    the number is derived from the names of the files. Raises INVALID_ARG for sizes and counts out
+    of range, PATH_TOO_LONG, INVALID_ARG_LEN for an empty path, OPEN_FILE_FAILED if the folder
+    cannot be used, and FILE_LOGGER_INDEX_FILE_INVALID_SIZE if the index has 256 bytes or more.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class RollingFile:
         self._begun = False  # whether the file exists
 
     def write(self, text: str) -> None:
-        """Add text. It is cut to the size of a file, and never split between two.
+        """Add text. Text longer than a file is cut; text is never split between two files.
 
         Raises OSError.
         """

@@ -1,15 +1,17 @@
 """The sets of callbacks, as in AWS's C producer: platform, producer, stream, auth, API.
 
-Each is a record of functions, all optional. A function takes one argument: an event, or a `Call` of
-`kvsproducer.client` that it may answer. It ends the chain by returning a `StatusCode`
-(STOP_CALLBACK_CHAIN, or a failure) or by raising `KvsError`; see `kvsproducer.compat.chains`. There
-is no custom data, because a closure or a bound method has its own. `free` is called once, when the
-producer is closed or the set is replaced.
+Each set is a record of optional functions. A function takes one argument: an event, or a `Call` of
+`kvsproducer.client`. A function that takes a `Call` may answer it: its result is then used instead
+of calling the service. Several sets of one kind form a chain, which is called in order. A function
+ends the chain by returning a `StatusCode` (STOP_CALLBACK_CHAIN, or a failure) or by raising
+`KvsError`; see `kvsproducer.compat.chains`. There is no parameter for custom data, because closures
+and bound methods have their own. `free` is called once, when the producer is closed or the set is
+replaced.
 
-`version` is that of AWS's structure; `CallbacksProvider` checks it. Not implemented:
-streamUnderflowReport (nothing calls it), locks and threads (Python has them). KVS has no operations
-for devices (certificate, fingerprint, creation, tags), so these exist only here and not in the
-core. Source: Include.h of AWS's C producer.
+`version` is the version of AWS's structure; `CallbacksProvider` checks it. Not implemented:
+streamUnderflowReport (nothing calls it), and functions for locks and threads (Python has its own).
+KVS has no operations for devices (certificate, fingerprint, creation, tags), so only this package
+has functions for them, and the core does not. Source: Include.h of AWS's C producer.
 """
 
 from __future__ import annotations
@@ -45,9 +47,9 @@ Free = Callable[[], object]
 
 @dataclass(frozen=True, slots=True)
 class StreamDataAvailable(core.Event):
-    """The argument of `stream_data_available`, after each `put_frame`.
+    """The argument of `stream_data_available`, which is called after each `put_frame`.
 
-    `duration` (ticks) and `size` (bytes) are the data that waits to be sent.
+    `duration` (ticks) and `size` (bytes) are the amount of data that waits to be sent.
     """
 
     stream: str
@@ -57,15 +59,16 @@ class StreamDataAvailable(core.Event):
 
 @dataclass(frozen=True, slots=True)
 class ClientShutdown(core.Event):
-    """The argument of `client_shutdown`: the producer is closed, and its sets are freed next."""
+    """The argument of `client_shutdown`, which is called before the sets are freed."""
 
     stream: str | None = None
 
 
 class DeviceCertToToken(NamedTuple):
-    """The argument of `device_cert_to_token`: the bytes that `get_device_certificate` returned.
+    """The argument of `device_cert_to_token`.
 
-    `stream` is the name of the stream whose upload needs the token, None for the control plane.
+    `certificate` is the bytes that `get_device_certificate` returned. `stream` is the name of the
+    stream whose upload needs the token; None if the token is for the control plane.
     """
 
     certificate: bytes
@@ -74,13 +77,14 @@ class DeviceCertToToken(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformCallbacks:
-    """The producer's clock, random numbers and log: one set, which replaces the built-in functions.
+    """Functions that replace the producer's built-in clock, random numbers and log output.
 
     `get_current_time()` returns the wall-clock time in ticks of 100 ns since 1970. Timers use the
-    system's monotonic clock. `get_random_number(n)` returns an int from 0 to below n. Neither may
-    block, because both are called under the producer's lock. If one fails, this is reported once,
-    and the built-in function is used. `log_print(record)` gets the log lines of `kvsproducer` at or
-    above `ClientInfo.log_level`, on its own thread, in addition to the handlers of `logging`.
+    system's monotonic clock. `get_random_number(n)` returns an int from 0 to n - 1. Neither may
+    block, because both are called under the producer's lock. If one fails, the failure is reported
+    once, and the built-in function is used. `log_print(record)` gets the log lines of `kvsproducer`
+    at or above `ClientInfo.log_level`. It runs on a separate thread, in addition to the handlers
+    of `logging`.
     """
 
     get_current_time: Callable[[], int] | None = None
@@ -94,7 +98,8 @@ class PlatformCallbacks:
 class ProducerCallbacks:
     """Functions for the whole producer.
 
-    `storage_overflow_pressure` runs inside `put_frame` and can fail it. The others observe events.
+    `storage_overflow_pressure` runs inside `put_frame`; if it fails, `put_frame` raises. The other
+    functions only observe events.
     """
 
     storage_overflow_pressure: Callable[[core.StoragePressure], object] | None = None
@@ -106,11 +111,13 @@ class ProducerCallbacks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamCallbacks:
-    """Functions for streams. The argument has the name of the stream.
+    """Functions for streams. Each gets one argument, which contains the stream's name as `stream`.
 
     `buffer_duration_overflow_pressure`, `stream_latency_pressure` and `stream_data_available` run
-    inside `put_frame`, in the caller's thread, and can fail it. The others observe events on a
-    separate thread. A failure of these only ends their chain and is logged.
+    inside `put_frame`, in the caller's thread. If one of them fails, `put_frame` raises.
+
+    The other functions observe events on a separate thread. If one of them fails, the failure is
+    logged, and the remaining functions added for the same event are not called.
     """
 
     buffer_duration_overflow_pressure: Callable[[core.BufferDurationPressure], object] | None = None
@@ -130,19 +137,20 @@ class StreamCallbacks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthCallbacks:
-    """Functions that return credentials when they are needed. The first credentials are used.
+    """Functions that return credentials for service calls and uploads.
 
-    `get_streaming_token` is for one upload. `get_security_token` is for the control plane, and for
-    uploads if the other function returns None. If a function returns None, the next entry is
-    called, and after the last entry the producer's own credentials are used. A token must be valid
-    for at least 30 s more.
+    `get_streaming_token` returns credentials for one upload. `get_security_token` returns
+    credentials for the control plane, and for an upload if no `get_streaming_token` returned any.
+    If a function returns None, the same function of the next set is called. The first credentials
+    returned are used. If no set returns any, the producer's own credentials are used. Returned
+    credentials must be valid for at least 30 s more.
 
-    The other functions are called if those for tokens returned None. The bytes from
-    `get_device_certificate` go to `device_cert_to_token`, which must exist
-    (SERVICE_CALL_CALLBACKS_MISSING) and return credentials (GET_CLIENT_TOKEN_CALL_FAILED). Without
-    a certificate, `get_device_fingerprint` is called, which returns up to 32 characters
-    (DEVICE_FINGERPRINT_LENGTH). Because KVS cannot provision devices, the call then fails with
-    CLIENT_PROVISION_CALL_FAILED.
+    The other functions are called if the token functions of all sets returned None. The bytes from
+    `get_device_certificate` are passed to `device_cert_to_token`. It must exist
+    (otherwise SERVICE_CALL_CALLBACKS_MISSING) and return credentials (otherwise
+    GET_CLIENT_TOKEN_CALL_FAILED). If there is no certificate, `get_device_fingerprint` is called,
+    which returns up to 32 characters (otherwise DEVICE_FINGERPRINT_LENGTH). The call then fails
+    with CLIENT_PROVISION_CALL_FAILED, because KVS cannot provision devices.
     """
 
     get_security_token: (
@@ -169,15 +177,17 @@ class AuthCallbacks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiCallbacks:
-    """Functions that run before each service call. They may observe it, fail it, or answer it.
+    """Functions that run before each service call. Each may observe, fail or answer the call.
 
-    If a function returns None, the next entry is called, and after the last entry the service. The
-    answers are an ARN for `create_stream`, a `StreamDescription` for `describe_stream`, a URL for
-    `get_streaming_endpoint`, and SUCCESS for `tag_resource` (the tags are set). `put_stream` can
-    only observe and fail, because the producer makes the upload.
+    If a function returns None, the same function of the next set is called. If all return None, the
+    service is called. If a function returns an answer, the service is not called:
+    `create_stream` answers with an ARN, `describe_stream` with a `StreamDescription`,
+    `get_streaming_endpoint` with a URL, and `tag_resource` with SUCCESS (the tags are set).
+    `put_stream` can only observe or fail the call, because the producer makes the upload.
 
     KVS has no operations to create or tag devices. `create_device` may return an ARN. `tag_device`
-    is called after it if `DeviceInfo` has tags; if it fails, the status is TAG_CLIENT_CALL_FAILED.
+    is called after `create_device` if `DeviceInfo` has tags. If `tag_device` fails, the status is
+    TAG_CLIENT_CALL_FAILED.
     """
 
     create_stream: Callable[[core.CreateStream], str | StatusCode | None] | None = None
@@ -199,7 +209,7 @@ CallbackSet = ProducerCallbacks | StreamCallbacks | AuthCallbacks | ApiCallbacks
 
 
 def stream_description(data: Mapping[str, object]) -> core.StreamDescription:
-    """Return a StreamDescription from data in AWS's layout, for a `describe_stream` function.
+    """Create a StreamDescription from data in AWS's layout, to return from `describe_stream`.
 
     `version` is 0 or 1 (the default); version 0 has no retention and no KMS key. `status` is a
     `StreamStatus`, its name or its number. Raises INVALID_STREAM_DESCRIPTION_VERSION, and

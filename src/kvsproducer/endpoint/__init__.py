@@ -1,7 +1,8 @@
 """A local Kinesis Video Streams endpoint: the service's HTTP API on a port of this machine.
 
-It has the control plane, PutMedia, GetMedia and ListFragments, for tests and for work without an
-AWS account. Floor 4; it imports neither the client nor the producer.
+It implements the control plane, PutMedia, GetMedia, ListFragments and GetMediaForFragmentList, for
+tests and for work without an AWS account. Layer 4 (see ARCHITECTURE.md): it imports neither
+`kvsproducer.client` nor `kvsproducer.producer`.
 """
 
 import kvsproducer.quiet  # noqa: F401  must be imported before anything logs

@@ -27,7 +27,7 @@ _ALL_TIME: Final = Span(Axis.SERVER, 0, 2**63 - 1)
 
 
 def list_fragments(store: Store, record: StreamRecord, members: Members, now: int) -> JsonObject:
-    """ListFragments: return a page of fragments, ordered by number. Raises ServiceError."""
+    """Handle ListFragments: return a page of fragments, ordered by number. Raises ServiceError."""
     count = members.integer("MaxResults", 1, limits.SERVICE_MAX_LIST_FRAGMENTS, _DEFAULT_PAGE)
     token = members.position()
     span, after = _from_token(token) if token else (_selected(members), "")
@@ -40,10 +40,10 @@ def list_fragments(store: Store, record: StreamRecord, members: Members, now: in
 
 
 class FragmentList:
-    """GetMediaForFragmentList: the fragments that a request names."""
+    """The fragments that a GetMediaForFragmentList request names."""
 
     def __init__(self, store: Store, record: StreamRecord, members: Members, now: int) -> None:
-        """Check that all fragments exist.
+        """Check the request, and that all its fragments exist.
 
         Raises ServiceError: InvalidArgument, or ResourceNotFound for an unknown fragment.
         """

@@ -1,4 +1,4 @@
-"""The endpoint's limits: by default the service's, and smaller ones for tests."""
+"""The endpoint's limits. The defaults are the service's limits; tests can set smaller ones."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ __all__ = ["EndpointLimits"]
 class EndpointLimits:
     """Sizes in bytes, and lengths of time. The defaults are the service's limits.
 
-    Lengths of time are given as seconds (int or float), a `timedelta` or ISO 8601 text (`"PT2M"`),
-    and are read as a `timedelta`. Raises INVALID_ARG and INVALID_DURATION_VALUE for other values.
-    `fragments_per_s` is the quota of fragments for each stream, 0 for no limit. If a producer
-    exceeds it, the service reads its upload more slowly; its quota is 5 fragments a second.
+    Give lengths of time as seconds (int or float), a `timedelta` or ISO 8601 text (`"PT2M"`). The
+    attributes are always `timedelta`. Raises INVALID_ARG and INVALID_DURATION_VALUE for other
+    values. `fragments_per_s` is the quota of fragments for each stream, or 0 for no limit. If a
+    producer exceeds the quota, its upload is read more slowly. The service's quota is 5 fragments a
+    second.
     """
 
     fragment_bytes: int = limits.SERVICE_MAX_FRAGMENT_BYTES

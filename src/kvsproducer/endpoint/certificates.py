@@ -1,6 +1,6 @@
-"""Certificates for an endpoint with HTTPS: from files, or made by an authority of its own.
+"""Certificates for an endpoint with HTTPS: read from files, or created with a local authority.
 
-`trustme` makes the certificates; it comes with the extra `tls`.
+The package `trustme` creates the certificates; the extra `tls` installs it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _UNSPECIFIED: Final = {"", "0.0.0.0", "::"}  # noqa: S104  only compared
 def server_context(certificate: Path, key: Path | None = None) -> ssl.SSLContext:
     """Return a server's TLS context from PEM files: its certificate chain and its private key.
 
-    Without `key`, the file `certificate` has both. Raises KvsError INVALID_ARG if a file cannot be
-    read or has the wrong content.
+    Without `key`, the file `certificate` must contain both. Raises KvsError INVALID_ARG if a file
+    cannot be read or has the wrong content.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
@@ -39,11 +39,11 @@ def server_context(certificate: Path, key: Path | None = None) -> ssl.SSLContext
 
 
 def make_certificates(folder: Path, host: str) -> tuple[Path, Path]:
-    """Return the files of an authority's certificate, and of a server's certificate with its key.
+    """Return the paths of an authority's certificate, and of a server's certificate with its key.
 
-    Both are in `folder`, and are created if they do not exist. The server's is for localhost,
-    127.0.0.1, ::1 and `host`. The authority's key is not stored, so the files stay as they are
-    until they are deleted.
+    Both files are in `folder`, and are created if they do not exist. The server's certificate is
+    valid for localhost, 127.0.0.1, ::1 and `host`. The authority's key is not stored, so existing
+    files are never changed; delete them to get new ones.
 
     Raises KvsError INVALID_ARG if a file cannot be written, and INVALID_OPERATION if trustme is not
     installed.

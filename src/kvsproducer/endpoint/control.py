@@ -2,7 +2,7 @@
 
 Source: Kinesis Video Streams API 2017-09-30 (rest-json). Each operation takes the members of the
 request and returns the JSON object of the response, or raises ServiceError. `OPERATIONS` maps the
-path of a request to its operation. A change is on the disk before the response is sent.
+path of a request to its operation. Every change is stored on disk before the response is sent.
 
 A stream is ACTIVE as soon as it exists, and it no longer exists as soon as it is deleted. Image
 generation, notifications, edge configuration and signaling are not implemented.
@@ -61,7 +61,7 @@ class ControlPlane:
         return list(self._streams.values())
 
     def find(self, name: str | None, arn: str | None) -> StreamRecord:
-        """Return the stream with a name or an ARN, exactly one of which is given.
+        """Return the stream with this name or ARN. Exactly one of them must be given.
 
         Raises ServiceError.
         """
@@ -73,7 +73,7 @@ class ControlPlane:
         return found
 
     def of(self, members: Members) -> StreamRecord:
-        """Return the stream that a request names. If it has a name and an ARN, they must agree."""
+        """Return the stream that a request names. A name and an ARN must name the same stream."""
         name, arn = members.text("StreamName"), members.text("StreamARN")
         record = self.find(None, arn) if arn is not None else self.find(name, None)
         if name is not None and name != record.name:
@@ -82,7 +82,10 @@ class ControlPlane:
 
     # --- operations ------------------------------------------------------------------------
     def create_stream(self, members: Members) -> JsonObject:
-        """CreateStream: return StreamARN. Raises ResourceInUseException if the stream exists."""
+        """Handle CreateStream: return StreamARN.
+
+        Raises ResourceInUseException if the stream exists.
+        """
         name = members.required_text("StreamName")
         tags = members.tags("Tags", 0, limits.SERVICE_MAX_TAGS)
         tier = members.object("StreamStorageConfiguration")
@@ -108,11 +111,14 @@ class ControlPlane:
         return {"StreamARN": record.arn}
 
     def describe_stream(self, members: Members) -> JsonObject:
-        """DescribeStream: return StreamInfo."""
+        """Handle DescribeStream: return StreamInfo."""
         return {"StreamInfo": {**self.of(members).describe()}}
 
     def list_streams(self, members: Members) -> JsonObject:
-        """ListStreams: return a page of StreamInfo by name, and NextToken if there are more."""
+        """Handle ListStreams: return a page of StreamInfo, ordered by name.
+
+        If there are more streams, the response has a NextToken.
+        """
         count = members.integer(
             "MaxResults", 1, limits.SERVICE_MAX_LIST_STREAMS, limits.SERVICE_MAX_LIST_STREAMS
         )
@@ -133,7 +139,7 @@ class ControlPlane:
         }
 
     def update_stream(self, members: Members) -> JsonObject:
-        """UpdateStream: the device name and the media type."""
+        """Handle UpdateStream: change the device name and the media type."""
         with self._lock:
             record = self._of_version(members)
             device, media_type = members.text("DeviceName"), members.text("MediaType")
@@ -147,7 +153,7 @@ class ControlPlane:
         return {}
 
     def delete_stream(self, members: Members) -> JsonObject:
-        """DeleteStream: delete the stream and its fragments, and end its open uploads."""
+        """Handle DeleteStream: delete the stream and its fragments, and end its open uploads."""
         arn = members.required_text("StreamARN")
         with self._lock:
             record = self.find(None, arn)
@@ -158,9 +164,9 @@ class ControlPlane:
         return {}
 
     def update_data_retention(self, members: Members) -> JsonObject:
-        """UpdateDataRetention.
+        """Handle UpdateDataRetention: increase or decrease the retention by a number of hours.
 
-        Change the retention by a number of hours, within 0 and ten years.
+        The result must be between 0 and ten years.
         """
         with self._lock:
             record = self._of_version(members)
@@ -181,7 +187,7 @@ class ControlPlane:
         return {}
 
     def tag_stream(self, members: Members) -> JsonObject:
-        """TagStream: add tags, and replace those with the same key."""
+        """Handle TagStream: add tags. A tag replaces an existing one with the same key."""
         with self._lock:
             record = self.of(members)
             tags = {**record.tags, **members.tags("Tags", 1, limits.SERVICE_MAX_TAGS)}
@@ -194,7 +200,7 @@ class ControlPlane:
         return {}
 
     def untag_stream(self, members: Members) -> JsonObject:
-        """UntagStream: remove tags. Unknown keys are ignored."""
+        """Handle UntagStream: remove tags. Unknown keys are ignored."""
         with self._lock:
             record = self.of(members)
             keys = set(members.texts("TagKeyList", "TagKey", limits.SERVICE_MAX_TAGS))
@@ -203,7 +209,7 @@ class ControlPlane:
         return {}
 
     def list_tags_for_stream(self, members: Members) -> JsonObject:
-        """ListTagsForStream: return the tags, ordered by key."""
+        """Handle ListTagsForStream: return the tags, ordered by key."""
         record = self.of(members)
         after = members.position()
         keys = sorted(key for key in record.tags if key > after)
@@ -214,7 +220,7 @@ class ControlPlane:
         }
 
     def describe_stream_storage_configuration(self, members: Members) -> JsonObject:
-        """DescribeStreamStorageConfiguration: return the storage tier of the stream."""
+        """Handle DescribeStreamStorageConfiguration: return the storage tier of the stream."""
         record = self.of(members)
         return {
             "StreamName": record.name,
@@ -223,7 +229,7 @@ class ControlPlane:
         }
 
     def update_stream_storage_configuration(self, members: Members) -> JsonObject:
-        """UpdateStreamStorageConfiguration: store the tier, which has no other effect."""
+        """Handle UpdateStreamStorageConfiguration: store the tier. It has no other effect."""
         with self._lock:
             record = self._of_version(members)
             tier = _tier(members.required_object("StreamStorageConfiguration"))
@@ -231,7 +237,7 @@ class ControlPlane:
         return {}
 
     def get_data_endpoint(self, members: Members) -> JsonObject:
-        """GetDataEndpoint: check the request. The server adds DataEndpoint, its own address."""
+        """Handle GetDataEndpoint: check the request. The server adds DataEndpoint (its address)."""
         members.choice("APIName", wire.API_NAMES)
         self.of(members)
         return {}

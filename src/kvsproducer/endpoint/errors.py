@@ -1,8 +1,8 @@
-"""The errors with which the service refuses a request: exception names and HTTP codes.
+"""The errors that the service returns when it refuses a request: exception names and HTTP codes.
 
 Source: Kinesis Video Streams API 2017-09-30, "Errors" of each operation. The header
-`x-amzn-ErrorType` has the exception's name, and the body its text: `{"Message": ...}` from the
-service itself, `{"message": ...}` from the front end that checks signatures.
+`x-amzn-ErrorType` has the exception's name, and the body has the exception's text. The service
+itself sends `{"Message": ...}`; its front end, which checks signatures, sends `{"message": ...}`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NOT_FOUND_TEXT: Final = "The requested stream is not found or not active."
 
 
 class ServiceError(Exception):
-    """A refused request. `name` is a key of `HTTP_STATUS`, `text` the message of the body."""
+    """The request is refused. `name` is a key of `HTTP_STATUS`, `text` the message in the body."""
 
     def __init__(self, name: str, text: str) -> None:
         super().__init__(name, text)

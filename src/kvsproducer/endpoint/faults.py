@@ -1,8 +1,8 @@
 """Fault scripts: make the endpoint fail chosen requests in chosen ways.
 
-They show how a producer reacts to failures of the service. A script is a list of faults. Each names
-an operation, what happens to it, and how often. A request gets the first fault of its operation
-that is not used up. As JSON (`kvs serve --faults FILE`):
+Fault scripts test how a producer reacts to failures of the service. A script is a list of faults.
+Each fault names an operation, what happens to its requests, and to how many of them. The first
+fault for the request's operation that is not used up applies. As JSON (`kvs serve --faults FILE`):
 
     [{"on": "PutMedia", "do": "reset", "after_bytes": 50000, "times": 3},
      {"on": "DescribeStream", "do": "status", "status": 503, "times": 2}]
@@ -53,7 +53,7 @@ _GARBAGE: Final = 'HTTP/1.1 {"EventType":"PERSISTED","FragmentTimecode":"many"]}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One fault.
+    """One fault: which requests it applies to, and what it does.
 
     on: the operation, as in the API reference ("PutMedia"), or "*" for any.
 
@@ -61,7 +61,7 @@ class Fault:
 
     times: how many requests get the fault, None for all.
 
-    skip: how many requests are served normally before that.
+    skip: how many requests are served normally before the first fault.
 
     after_bytes: how much of the body of a PutMedia request is read before the fault.
 
@@ -123,7 +123,7 @@ def _invalid(detail: str) -> Exception:
 
 
 class FaultScript:
-    """Select the fault for each request. `applied` lists the used faults, oldest first."""
+    """Select the fault for each request. `applied` lists the faults used so far, oldest first."""
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
         self._left = [
@@ -159,7 +159,7 @@ class FaultScript:
 
 
 def faults_from_json(text: str) -> tuple[Fault, ...]:
-    """Return the faults of a script in JSON. Raises INVALID_ARG."""
+    """Parse a script in JSON and return its faults. Raises INVALID_ARG."""
     try:
         rows = json.loads(text)
     except ValueError as error:

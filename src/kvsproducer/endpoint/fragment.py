@@ -29,10 +29,11 @@ _TICK: Final = 10**13  # leaves 21 digits for the time and 13 for a counter with
 class FragmentInfo:
     """The fields of a fragment in the index.
 
-    `number` has 47 digits, so the order of texts is the order of numbers. `producer_timestamp` is
-    the time of the Cluster, and `server_timestamp` the time when its first byte arrived. `duration`
-    is the time from its first to its last block, with the last block if its duration is known (0
-    for a single block without one). `size` is the number of bytes stored.
+    `number` always has 47 digits, so sorting as text sorts by number. `producer_timestamp` is the
+    time of the Cluster, and `server_timestamp` is the time when the Cluster's first byte arrived.
+    `duration` is the time from the first block to the end of the last one. If a track's blocks have
+    no durations, their mean distance is used (0 for a single block). `size` is the number of bytes
+    stored.
     """
 
     number: str
@@ -66,8 +67,8 @@ class Fragment:
 class FragmentNumbers:
     """Generate the fragment numbers of one stream: 47 digits, always increasing.
 
-    `last` is the highest number that the stream ever had, "" if it had none. So numbers increase
-    across restarts, even if the clock was set back.
+    `last` is the highest number that the stream ever had, or "" if it had none. New numbers are
+    always higher, so numbers increase across restarts, even if the clock was set back.
     """
 
     def __init__(self, last: str = "") -> None:

@@ -1,7 +1,7 @@
 """The quota of fragments per second, as a token bucket. Sans-I/O.
 
 Source: Kinesis Video Streams quotas: 5 fragments a second for each stream. The service sends no
-ERROR ack for it. It reads the upload of a producer that exceeds the quota more slowly, so its acks
+ERROR ack when a producer exceeds the quota. Instead it reads the upload more slowly, so that acks
 are late (producer-sdk-cpp #82).
 """
 
@@ -25,6 +25,6 @@ class FragmentRate:
         self._used_until = now
 
     def wait(self, fragments: int, now: int) -> int:
-        """Count new fragments, and return for how many ticks to pause reading (0: do not pause)."""
+        """Count new fragments, and return for how many ticks to pause reading (0: no pause)."""
         self._used_until = max(self._used_until, now - self._burst) + fragments * self._interval
         return max(0, self._used_until - now)

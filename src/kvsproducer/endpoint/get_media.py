@@ -1,8 +1,8 @@
 """GetMedia: select the first fragment of a response, and each fragment after it.
 
-Source: Kinesis Video Streams media API 2017-09-30, GetMedia and StartSelector. `layout` makes the
-bytes of a response, and the server waits for new fragments. Only stored fragments are returned, in
-the order of their numbers, each once. If a fragment is damaged on the disk, it is skipped and an
+Source: Kinesis Video Streams media API 2017-09-30, GetMedia and StartSelector. `layout` builds the
+bytes of a response, and `server` waits for new fragments. A response contains only stored
+fragments, each once, ordered by number. If a fragment is damaged on the disk, it is skipped and an
 error is logged.
 """
 
@@ -33,9 +33,9 @@ _AXES: Final = {"SERVER_TIMESTAMP": Axis.SERVER, "PRODUCER_TIMESTAMP": Axis.PROD
 class StartSelector:
     """Where a response starts. `kind` is one of `wire.START_SELECTORS`.
 
-    `after` is the number of the fragment before the first one (FRAGMENT_NUMBER,
-    CONTINUATION_TOKEN). `instant` is the time of the first fragment in ticks (both TIMESTAMP
-    kinds).
+    For FRAGMENT_NUMBER and CONTINUATION_TOKEN, the response starts with the next fragment after the
+    number `after`. For both TIMESTAMP kinds, it starts with the fragment at `instant` (ticks), or
+    else the next one.
     """
 
     kind: str
@@ -44,7 +44,7 @@ class StartSelector:
 
 
 def parse_start_selector(members: Members) -> StartSelector:
-    """Return the StartSelector of a GetMedia request. Raises ServiceError InvalidArgument."""
+    """Parse the StartSelector of a GetMedia request. Raises ServiceError InvalidArgument."""
     selector = members.required_object("StartSelector")
     kind = selector.choice("StartSelectorType", wire.START_SELECTORS)
     if kind in _AXES:
@@ -57,7 +57,7 @@ def parse_start_selector(members: Members) -> StartSelector:
 
 
 def fragment_number(members: Members, name: str) -> str:
-    """Return a required fragment number, padded to all of its digits."""
+    """Return a required fragment number, padded with zeros to 47 digits."""
     text = members.required_text(name)
     padded = text.zfill(FRAGMENT_NUMBER_DIGITS)
     if not text.isascii() or not text.isdigit() or len(padded) > FRAGMENT_NUMBER_DIGITS:
@@ -68,7 +68,7 @@ def fragment_number(members: Members, name: str) -> str:
 class GetMediaCursor:
     """An iterator over a stream's stored fragments.
 
-    `record` returns the stream's current record.
+    `record` is a function that returns the stream's current record.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class GetMediaCursor:
     def next_fragment(self, now: int) -> Fragment | None:
         """Return the next fragment, or None if it is not stored yet.
 
-        Blocks on the disk; raises OSError.
+        Blocks while it reads from the disk. Raises OSError.
         """
         record = self._record()
         oldest = now - record.retention

@@ -7,9 +7,9 @@ database in memory.
 The index of a data folder can be rebuilt from the media files (`journal`), which are on the disk
 before a commit. So a commit may reach the disk later (synchronous = NORMAL). After a power failure
 the index may lack the last commits, and the next start adds them again (`recovery`). The table
-`files` has how much of each media file is in the index.
+`files` stores how many bytes of each media file are in the index.
 
-Fragment numbers are stored as 47 digits: the order of texts is the order of numbers.
+Fragment numbers are stored as text of 47 digits, so sorting as text sorts by number.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class DamagedIndex(Exception):
 
 
 class Axis(StrEnum):
-    """The two clocks by which fragments can be looked up. The values are column names."""
+    """The two timestamps by which fragments can be selected. The values are column names."""
 
     PRODUCER = "producer_timestamp"
     SERVER = "server_timestamp"
@@ -94,7 +94,7 @@ class Axis(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A time range for the beginnings of fragments: ticks on one axis, both ends inclusive."""
+    """A time range in ticks, both ends inclusive. It selects the fragments that begin in it."""
 
     axis: Axis
     start: int
@@ -103,9 +103,9 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a fragment's record is stored: `length` bytes of a file, from `offset` on.
+    """Where a fragment's record is stored: `length` bytes of a file, starting at `offset`.
 
-    `sizes` are the sizes of the four parts of the fragment, which end the record.
+    `sizes` are the sizes of the four parts of the fragment. The parts are at the end of the record.
     """
 
     file: int
@@ -121,10 +121,10 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """How many bytes (`size`) of a media file are written, or are in the index.
+    """How many bytes (`size`) of a media file were written, or were added to the index.
 
-    `mark` is the file's random mark (`journal`). It shows whether a file was replaced by another
-    file with the same number.
+    `mark` is the random mark of the file (`journal`). A different mark shows that the file was
+    replaced by another file with the same number.
     """
 
     file: int
@@ -140,8 +140,8 @@ class Index:
 
     Only the store's writer thread may call methods that write.
 
-    Raises OSError for the index of another version, and DamagedIndex if it cannot be read or
-    contradicts itself.
+    Raises OSError if another version created the index. Raises DamagedIndex if the index cannot be
+    read or is inconsistent.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -184,7 +184,7 @@ class Index:
                 yield self._write
 
     def save_stream(self, record: StreamRecord, written: Written | None = None) -> None:
-        """Add or replace a stream. `written` is the size of the media file that has it too."""
+        """Add or replace a stream. `written` is the new size of the media file with the change."""
         with self.transaction() as db:
             _save_stream(db, record.arn, record.to_json())
             _save_size(db, written)
@@ -218,7 +218,10 @@ class Index:
             _save_size(db, written)
 
     def expire(self, ends: Iterable[tuple[str, int]]) -> int:
-        """Remove the fragments of each stream (ARN) before an instant. Return how many."""
+        """Remove fragments that arrived before an instant. Return how many.
+
+        `ends` has an ARN and an instant for each stream.
+        """
         with self.transaction() as db:
             return db.executemany(
                 f"DELETE FROM fragments WHERE {_OF_STREAM}"  # noqa: S608
@@ -228,9 +231,9 @@ class Index:
 
     # --- writing, for `recovery` -----------------------------------------------------------
     def replace_streams(self, streams: Mapping[str, tuple[str, str]]) -> None:
-        """Keep only these streams (ARN.
+        """Replace all streams. `streams` maps each ARN to (record, last fragment number).
 
-        Record, last number), and remove the fragments of others.
+        Streams that are not in `streams` are deleted with their fragments.
         """
         with self.transaction() as db:
             for (arn,) in db.execute("SELECT arn FROM streams").fetchall():
@@ -241,7 +244,7 @@ class Index:
                 _raise_last_number(db, arn, last_number)
 
     def save_damaged(self, written: Written) -> None:
-        """Store the size of a damaged media file, and mark it so that it is never deleted."""
+        """Store the size of a damaged media file, and mark the file so that it is never deleted."""
         with self.transaction() as db:
             _save_size(db, written)
             db.execute("UPDATE files SET damaged = 1 WHERE file = ?", (written.file,))
@@ -254,7 +257,7 @@ class Index:
                 db.execute("DELETE FROM files WHERE file = ?", (file,))
 
     def drop_file_tail(self, file: int, size: int) -> int:
-        """Remove the fragments of a file that extend beyond `size` bytes. Return how many."""
+        """Remove fragments that extend beyond the first `size` bytes of a file. Return how many."""
         with self.transaction() as db:
             return db.execute(
                 "DELETE FROM fragments WHERE file = ? AND offset + length > ?", (file, size)
@@ -276,7 +279,7 @@ class Index:
         return self._rows("SELECT arn, record, last_number FROM streams ORDER BY id")
 
     def written(self) -> dict[int, Written]:
-        """Return how much of each media file is in the index, by its number."""
+        """Map the number of each media file to how much of the file is in the index."""
         rows = self._rows("SELECT file, size, mark FROM files")
         return {row[0]: Written(*row) for row in rows}
 
@@ -292,15 +295,16 @@ class Index:
         return int(self._rows("SELECT count(*) FROM fragments WHERE file = ?", file)[0][0])
 
     def count_in_file(self, file: int, arn: str, oldest: int) -> int:
-        """Return how many fragments of a stream a file has that arrived at `oldest` or later."""
+        """Return how many fragments of a stream in a file arrived at `oldest` or later."""
         query = f"SELECT count(*) FROM fragments WHERE {_OF_STREAM}"  # noqa: S608
         rows = self._rows(f"{query} AND file = ? AND server_timestamp >= ?", arn, file, oldest)
         return int(rows[0][0])
 
     def page(self, arn: str, oldest: int, span: Span, after: str, limit: int) -> list[FragmentInfo]:
-        """Return up to `limit` fragments in the order of their numbers.
+        """Return up to `limit` fragments, ordered by number.
 
-        They begin in `span`, arrived at `oldest` or later, and have a number above `after`.
+        The result has fragments that begin in `span`, arrived at `oldest` or later, and have a
+        number above `after`.
         """
         return self._infos(
             f"{span.axis.value} BETWEEN ? AND ? AND number > ? ORDER BY number LIMIT ?",
@@ -320,7 +324,10 @@ class Index:
     def first_reaching(
         self, arn: str, oldest: int, axis: Axis, instant: int
     ) -> FragmentInfo | None:
-        """Return the first fragment that contains `instant` on `axis`, or else begins after it."""
+        """Return the first fragment that ends after `instant`, or begins at or after `instant`.
+
+        `axis` selects the timestamp that is compared.
+        """
         column = axis.value
         found = self._infos(
             f"({column} + duration > ? OR {column} >= ?) ORDER BY number LIMIT 1",
@@ -329,7 +336,7 @@ class Index:
         return found[0] if found else None
 
     def find(self, arn: str, oldest: int, number: str) -> tuple[FragmentInfo, Location] | None:
-        """Return a fragment with this number, and where its bytes are."""
+        """Return the fragment with this number and the location of its bytes, or None."""
         rows = self._rows(
             f"SELECT {_INFO}, file, offset, length, header, leading, cluster, trailing"  # noqa: S608
             " FROM fragments"
@@ -437,7 +444,10 @@ def _schema_of(connection: sqlite3.Connection) -> set[tuple[str, ...]]:
 
 
 def _to_public_error(error: sqlite3.DatabaseError | UnicodeDecodeError) -> Exception:
-    """Return DamagedIndex, or OSError if the file is, for example, locked or not readable."""
+    """Convert an SQLite error to DamagedIndex, or to OSError if the file is not to blame.
+
+    An example of an OSError is a file that is locked or not readable.
+    """
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _NOT_DAMAGED:
         return OSError(errno.EIO, f"the index cannot be used: {error}")

@@ -15,8 +15,8 @@ index loses no media. Layout, all numbers big-endian:
 Only fragments have a body: their four parts one after the other. The first record of every file
 lists all streams, so the newest file has the complete list.
 
-The mark is random and begins each record. Clients cannot know it, so they cannot send media that
-`scan` would take for a record when it searches for the next one behind damaged bytes.
+The mark is random and begins each record. After damaged bytes, `scan` searches for the next mark.
+Clients do not know the mark, so they cannot send media that `scan` would mistake for a record.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class RecordError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A valid record of a file: its position, its length with everything, and its head."""
+    """A valid record of a file: its position, its total length, and its head."""
 
     offset: int
     length: int
@@ -74,9 +74,9 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """The bytes from `offset` to `end`, which have no valid record.
+    """Damaged bytes of a file, from `offset` to `end`: they contain no valid record.
 
-    `torn`: they end the file, as after a power failure during a write.
+    `torn`: whether the damage reaches the end of the file, as after a power failure during a write.
     """
 
     offset: int
@@ -106,7 +106,7 @@ def read_file_head(data: bytes) -> bytes:
 
 
 def encode(mark: bytes, head: JsonObject, body: Sequence[bytes] = ()) -> list[bytes]:
-    """Return a record, as buffers."""
+    """Encode a record. Return it as a sequence of buffers."""
     text = json.dumps(head, separators=(",", ":")).encode()
     size = checksum = 0
     for part in body:
@@ -120,7 +120,7 @@ def encode(mark: bytes, head: JsonObject, body: Sequence[bytes] = ()) -> list[by
 
 
 def encode_fragment(mark: bytes, arn: str, fragment: Fragment) -> list[bytes]:
-    """Return the record of a fragment, as buffers."""
+    """Encode the record of a fragment. Return it as a sequence of buffers."""
     info = fragment.info
     times = (info.producer_timestamp, info.server_timestamp, info.duration)
     head: JsonObject = {"fragment": [arn, info.number, *times, *fragment.sizes]}
@@ -130,7 +130,7 @@ def encode_fragment(mark: bytes, arn: str, fragment: Fragment) -> list[bytes]:
 def fragment_row(head: JsonObject) -> tuple[str, FragmentInfo, Sizes] | None:
     """Return (ARN, information, sizes of the parts) from the head of a fragment's record.
 
-    Return None for the head of another record.
+    Returns None if the head belongs to another kind of record.
     """
     fields = head.get("fragment")
     if not isinstance(fields, list):
@@ -144,7 +144,7 @@ def fragment_row(head: JsonObject) -> tuple[str, FragmentInfo, Sizes] | None:
 
 
 def decode_fragment(data: bytes) -> Fragment:
-    """Return the fragment of a complete record. Raises RecordError if any byte has changed."""
+    """Return the fragment in a complete record. Raises RecordError if any byte has changed."""
     head, body = _decode(data)
     row = fragment_row(head)
     if row is None:
@@ -158,9 +158,9 @@ def decode_fragment(data: bytes) -> Fragment:
 
 
 def scan(file: BinaryIO, mark: bytes, start: int) -> Iterator[Record | Damage]:
-    """Yield all valid records from `start` to the end of the file, and the damaged parts between.
+    """Yield all valid records and damaged parts of a file, in order, beginning at `start`.
 
-    It reads every byte, because a record is valid only if its checksums are right. Raises OSError.
+    Every byte is read, because a record is valid only if its checksums match. Raises OSError.
     """
     end = os.fstat(file.fileno()).st_size
     position = start

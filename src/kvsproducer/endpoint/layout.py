@@ -1,6 +1,6 @@
-"""The bytes of stored fragments in the responses of GetMedia and GetMediaForFragmentList.
+"""Build the bytes of stored fragments for responses of GetMedia and GetMediaForFragmentList.
 
-Every fragment is a separate Matroska document (measured on captures of the service):
+Every fragment is a separate Matroska document, as in responses captured from the service:
 
 1. the producer's header and leading Tags, unchanged, with the Segment's size unknown
 2. Tags AWS_KINESISVIDEO_FRAGMENT_NUMBER, _SERVER_TIMESTAMP, _PRODUCER_TIMESTAMP
@@ -83,17 +83,17 @@ def fragment_list_segment(fragment: Fragment) -> list[bytes]:
 
 
 def error_tags(error_id: int, code: str) -> bytes:
-    """Return the Tags that end a GetMedia response if a fragment cannot be read."""
+    """Return the Tags that are sent last in a GetMedia response if a fragment cannot be read."""
     return tags_element(((wire.TAG_ERROR_ID, str(error_id)), (wire.TAG_ERROR_CODE, code)))
 
 
 def exception_tags(code: str, message: str) -> bytes:
-    """Return the Tags that end a GetMediaForFragmentList response if a fragment cannot be read."""
+    """Return the Tags that end a GetMediaForFragmentList response after a read error."""
     return tags_element(((_TAG_EXCEPTION_CODE, code), (_TAG_EXCEPTION_MESSAGE, message)))
 
 
 def tags_element(pairs: Iterable[tuple[str, str]]) -> bytes:
-    """Return a Tags element with one Tag, as the service writes it."""
+    """Return a Tags element with one Tag, encoded as the service encodes it."""
     simple = b"".join(
         _element(
             el.SIMPLE_TAG,

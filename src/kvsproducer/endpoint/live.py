@@ -37,9 +37,10 @@ class Signal:
         self._event = asyncio.Event()
 
     def next(self) -> asyncio.Event:
-        """Return the event that the next `set` will set.
+        """Return the event that the next call of `set` will set.
 
-        To miss no change, call this first, then check the state, then wait for the event.
+        Call this method first, then check the state, then wait for the event. In any other order, a
+        change between the check and the wait would be missed.
         """
         return self._event
 
@@ -53,9 +54,9 @@ class Signal:
 class LiveStream:
     """The live state of one stream.
 
-    Its uploads share the fragment numbers, and its readers wait for `changed`. `rate` is the quota
-    of fragments that its uploads share. `enforced` is whether uploads that exceed it are slowed
-    down; otherwise it is only logged.
+    All uploads of the stream share the fragment numbers and `rate`, the quota of fragments. If
+    `enforced` is true, uploads that exceed the quota are slowed down; otherwise this is only
+    logged. Readers wait for `changed`.
     """
 
     def __init__(

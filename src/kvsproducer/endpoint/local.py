@@ -1,4 +1,4 @@
-"""Run the endpoint in a program (in its event loop or in a thread), or as `kvs serve`."""
+"""Run the endpoint inside a program (in the event loop or a thread), or for `kvs serve`."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ class LocalEndpoint:
         async with LocalEndpoint(data_dir) as endpoint:
             boto3.client("kinesisvideo", endpoint_url=endpoint.url, ...)
 
-    `data_dir`: folder for the media; everything acknowledged as PERSISTED is there after a restart.
-    None: everything is in memory.
+    `data_dir`: folder for the media. Fragments acknowledged as PERSISTED survive a restart.
+    None: everything is kept in memory.
 
     `port`: 0 selects a free port.
 
-    `verify_signatures`: map of the access keys with which requests must be signed to their
-    `Credentials`. None: signatures are not checked.
+    `verify_signatures`: maps access keys to `Credentials`. Requests must be signed with one of
+    these. None: signatures are not checked.
 
     `ssl_context`: None for HTTP, else HTTPS.
 
@@ -108,7 +108,7 @@ class LocalEndpoint:
 
     @property
     def url(self) -> str:
-        """`http://HOST:PORT`, available once the endpoint has started."""
+        """`http://HOST:PORT` (with TLS: `https://`), available once the endpoint has started."""
         assert self._url, "the endpoint has not been started"
         return self._url
 
@@ -149,10 +149,10 @@ class LocalEndpoint:
         self._url = f"{'https' if self._ssl_context else 'http'}://{host}:{port}"
 
     async def stop(self) -> None:
-        """End open requests, store what was received, and close; usually within 2 seconds.
+        """End open requests, store received fragments, and close; usually within 2 seconds.
 
-        Peers have 0.5 s to read what is written to them; then their connections are aborted. Only a
-        slow disk may take longer: fragments that were handed over are stored, for at most 5 s.
+        Peers have 0.5 s to read the data sent to them; then their connections are aborted. Only a
+        slow disk may take longer: the endpoint waits up to 5 s until received fragments are stored.
         """
         if self._server is not None:
             await _stop_accepting(self._server)
@@ -179,10 +179,10 @@ class LocalEndpoint:
 
 
 async def _stop_accepting(server: asyncio.Server) -> None:
-    """Close the port.
+    """Close the port, but first let the runner take over connections that were just accepted.
 
-    First let connections that were just accepted reach the runner, which will close them: a server
-    that is closed earlier forgets them.
+    The runner closes its connections later. Without this delay, closing the server would lose track
+    of connections that the runner does not know yet.
     """
     loop = asyncio.get_running_loop()
     for listening in server.sockets:
@@ -197,10 +197,10 @@ async def _stop_accepting(server: asyncio.Server) -> None:
 
 @contextlib.asynccontextmanager
 async def _aborted(runner: web.AppRunner | None) -> AsyncGenerator[None, None]:
-    """Abort, after a grace, the open connections whose peers do not read; at the end, all of them.
+    """Abort open connections whose peers do not read, after a grace period; on exit, abort all.
 
-    A request that waits to write to such a peer would keep the endpoint from stopping, and
-    closing its connection would wait for the peer too: the socket would stay open after the loop.
+    A request that waits to write to such a peer would keep the endpoint from stopping. A normal
+    close would wait for the peer too, and the socket would still be open after the loop has ended.
     """
     server = None if runner is None else runner.server
     transports = [one.transport for one in server.connections] if server is not None else []
@@ -286,7 +286,8 @@ def local_endpoint(
 def run_server(endpoint: LocalEndpoint, on_listening: Callable[[str], None]) -> None:
     """Run an endpoint until SIGINT or SIGTERM, then stop it. Call it in the main thread.
 
-    `on_listening(url)` is called once connections are accepted. Raises OSError as `start` does.
+    `on_listening(url)` is called when the endpoint accepts connections. Raises OSError as `start`
+    does.
     """
     asyncio.run(_serve(endpoint, on_listening))
 

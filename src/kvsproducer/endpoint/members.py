@@ -1,8 +1,8 @@
-"""Read a JSON request, and check its members against the API model: type, length, pattern.
+"""Parse a JSON request, and check its members against the API model: type, length, pattern.
 
-Source: Kinesis Video Streams API 2017-09-30, the constraints of its shapes. A member that violates
-one is refused with InvalidArgumentException and a text that names the member. As in the service, a
-JSON null counts as absent, and unknown members are ignored.
+Source: Kinesis Video Streams API 2017-09-30, the constraints of its shapes. A request with a member
+that violates a constraint is refused with InvalidArgumentException, and the text names the member.
+As in the service, a JSON null counts as absent, and unknown members are ignored.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ _MAX_EPOCH_S: Final = 253_402_300_799  # the year 9999
 
 
 def parse_json(body: bytes) -> Members:
-    """Parse the body of a request. An empty one counts as `{}`.
+    """Parse the body of a request. An empty body counts as `{}`.
 
-    Raises ServiceError SerializationException if it is not a JSON object.
+    Raises ServiceError SerializationException if the body is not a JSON object.
     """
     try:
         value = json.loads(body or b"{}")
@@ -74,7 +74,7 @@ class Members:
 
     @property
     def label(self) -> str:
-        """Name or ARN of the stream that the request names, for the log; "-" if there is none."""
+        """The stream's name or ARN as given in the request, for the log; "-" if there is none."""
         for name in ("StreamName", "StreamARN"):
             value = self._values.get(name)
             if isinstance(value, str) and _PATTERNS[name].fullmatch(value):
@@ -85,7 +85,7 @@ class Members:
         return self._values.get(name) is not None
 
     def text(self, name: str) -> str | None:
-        """Return a string, checked against the rule of its name, or None if it is absent."""
+        """Return a string, or None if it is absent. Raise if it violates the rule for `name`."""
         value = self._values.get(name)
         return None if value is None else _checked_text(self._where + name, value, name)
 
@@ -106,7 +106,7 @@ class Members:
         return value
 
     def integer(self, name: str, low: int, high: int, default: int | None = None) -> int:
-        """Return a whole number in `low`..`high`. It is required if there is no default."""
+        """Return a whole number in `low`..`high`. The member is required if there is no default."""
         value = self._values.get(name)
         if value is None:
             if default is None:
@@ -119,7 +119,7 @@ class Members:
         return value
 
     def instant(self, name: str) -> int:
-        """Return a required timestamp (JSON number of epoch seconds) in ticks."""
+        """Return a required timestamp in ticks. In JSON it is a number of epoch seconds."""
         value = self._values.get(name)
         if value is None:
             raise self._missing(name)
@@ -147,7 +147,7 @@ class Members:
         return value
 
     def tags(self, name: str, low: int, high: int) -> dict[str, str]:
-        """Return a map of `low`..`high` tags. It may be absent if `low` is 0."""
+        """Return a map of `low`..`high` tags. The member may be absent if `low` is 0."""
         value = self._values.get(name)
         if value is None and low == 0:
             return {}

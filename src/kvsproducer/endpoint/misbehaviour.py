@@ -1,8 +1,8 @@
 """Apply the faults of a script to requests: refusals, resets, stalls, garbage.
 
-`misbehave` applies faults before the response. `FaultyUpload` is between the connection and
-`Upload`, and applies faults during an upload. The rest of the endpoint does not know about faults,
-and stores what it receives.
+`misbehave` applies faults before the response begins. `FaultyUpload` is placed between the
+connection and `Upload`, and applies faults during an upload. The rest of the endpoint does not know
+about faults, and stores the data that it receives.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ def is_gone(request: web.Request) -> bool:
 
 
 async def expect(request: web.Request, script: FaultScript) -> None:
-    """Send 100 Continue to a client that expects it, unless the script forbids it."""
+    """Send 100 Continue to a client that expects it, unless a fault of the script prevents this."""
     silent = script.next(operation_of(request.path), expecting=True) is not None
     if not silent and request.transport is not None:
         request.transport.write(_CONTINUE)
 
 
 async def misbehave(request: web.Request, script: FaultScript) -> Fault | web.Response | None:
-    """Apply the next fault of a request before its response.
+    """Apply the script's next fault to a request, before its response begins.
 
-    Returns the response if the fault replaces it, a fault for `FaultyUpload`, or None. Raises
-    ConnectionResetError if the connection is closed.
+    Returns a response to send instead of the normal one, or a fault that the caller must pass to
+    `FaultyUpload`, or None. Raises ConnectionResetError if the connection is closed.
     """
     operation = operation_of(request.path)
     fault = script.next(operation)
@@ -104,7 +104,7 @@ def reset(request: web.Request) -> None:
 
 
 class FaultyUpload:
-    """The body and the response of an upload, changed by one fault."""
+    """Replace the body and the response of an upload by versions that apply one fault."""
 
     def __init__(self, request: web.Request, response: web.StreamResponse, fault: Fault) -> None:
         self._request = request
@@ -117,7 +117,7 @@ class FaultyUpload:
         self._flowing.set()
 
     async def readany(self) -> bytes:
-        """Return some bytes of the body, as aiohttp's method does."""
+        """Return some bytes of the body, as `StreamReader.readany` does; b"" at the end."""
         if not self._applied and self._read >= self._fault.after_bytes:
             self._applied = True
             await self._apply()
@@ -162,5 +162,5 @@ class FaultyUpload:
 
     @property
     def mute(self) -> bool:
-        """Whether the response has ended, or must not be ended."""
+        """Whether nothing more may be sent: the fault has ended or silenced the response."""
         return self._mute

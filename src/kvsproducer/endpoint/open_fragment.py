@@ -1,7 +1,7 @@
 """A fragment that is being received: its bytes so far, and the service's checks of them.
 
-Source: PutMedia, "Fragments" and ErrorId of the acknowledgement. Each check raises `Refusal` with
-the id of the ERROR ack that the service sends. No I/O, no clock.
+Source: PutMedia, "Fragments" and ErrorId of the acknowledgement. A failed check raises `Refusal`
+with the id of the ERROR ack that the service sends. No I/O, no clock.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ class Refusal(Exception):
 
 
 class OpenFragment:
-    """One fragment, from the timecode of its Cluster on.
+    """A fragment that is being received. It is created when the timecode of its Cluster is known.
 
-    `timecode` is the Cluster's, in units of `scale_ns` nanoseconds.
+    `timecode` is the timecode of the Cluster, in units of `scale_ns` nanoseconds.
     """
 
     __slots__ = (
@@ -126,8 +126,8 @@ class OpenFragment:
     def add_block(self, block: Block, tracks: Collection[int], before: Mapping[int, int]) -> None:
         """Check a block and add its bytes to the Cluster. Raises Refusal 4001, 4002, 4004 or 4010.
 
-        `tracks` are the declared tracks. `before` has the latest time of each track in the previous
-        fragment.
+        `tracks` are the numbers of the declared tracks. `before` maps a track to its latest time in
+        the previous fragment.
         """
         self.add_raw(block.raw)
         track = block.track_number
@@ -175,8 +175,8 @@ class OpenFragment:
     def _duration(self) -> int:
         """Return the time from the first frame to the end of the last one, in ticks.
 
-        A SimpleBlock has no duration, so the mean distance between the blocks of the track is used.
-        A BlockDuration may be any number, so the result is limited.
+        A SimpleBlock has no duration, so the mean distance between the blocks of its track is used.
+        The client may send any BlockDuration, so the result is limited.
         """
         end = 0
         for track, latest in self.latest.items():

@@ -1,11 +1,11 @@
-"""Where stored fragments are: in memory, or in the media files of a data folder.
+"""Store fragments in memory, or in the media files of a data folder.
 
-The media files are journals (`journal`). The store writes one file at a time, for all streams, and
-begins the next one at `FILE_SIZE`. Only the store's writer thread may call methods that write; any
-thread may call `read`.
+The format of media files is described in `journal`. The store writes one file at a time, for all
+streams, and begins the next file at `FILE_SIZE`. Only the store's writer thread may call methods
+that write; any thread may call `read`.
 
-Bytes that an earlier process wrote are never truncated or overwritten: after a damaged or
-unfinished record, a new file begins (`recovery`).
+Bytes that an earlier process wrote are never truncated or overwritten. After a damaged or
+unfinished record, the store begins a new file (`recovery`).
 """
 
 from __future__ import annotations
@@ -45,39 +45,42 @@ class DamagedFragment(OSError):
 
 
 class Payloads(Protocol):
-    """The interface of a place where fragments are stored."""
+    """The interface that `MemoryPayloads` and `FilePayloads` implement."""
 
     def append(self, arn: str, fragment: Fragment) -> Location:
-        """Write a fragment, which is durable after `sync`. Raises OSError."""
+        """Write a fragment. It is durable only after `sync`. Raises OSError."""
 
     def append_change(self, head: JsonObject) -> None:
-        """Write a record about a stream, which is durable after `sync`. Raises OSError."""
+        """Write a record about a stream. It is durable only after `sync`. Raises OSError."""
 
     def sync(self) -> None:
         """Make all appended bytes durable. Raises OSError."""
 
     def keep(self) -> None:
-        """Confirm that the index has everything appended so far. It is not rolled back any more."""
+        """Confirm everything appended so far, so that `rollback` does not undo it.
+
+        Call this after the index was committed.
+        """
 
     def rollback(self) -> None:
         """Undo everything appended since the last `keep`. Raises OSError."""
 
     @property
     def written(self) -> Written | None:
-        """The current file and its size with everything appended, or None in memory."""
+        """The current file and its size with all appended data; None for storage in memory."""
 
     def read(self, location: Location) -> Fragment | None:
         """Return the fragment, or None if it was deleted. Raises OSError, DamagedFragment."""
 
     def keep_only(self, files: Collection[int]) -> list[int]:
-        """Delete all other files except the newest. Return the numbers of the deleted files."""
+        """Delete all files except `files` and the newest. Return the numbers of deleted files."""
 
     def close(self) -> None:
         """Release all resources."""
 
 
 class MemoryPayloads:
-    """Fragments in memory. Every fragment is a "file"."""
+    """Keep fragments in memory. Every fragment counts as one file."""
 
     def __init__(self) -> None:
         self._fragments: dict[int, Fragment] = {}
@@ -121,10 +124,11 @@ class MemoryPayloads:
 
 
 class FilePayloads:
-    """Fragments in files `fragments/NNNNNNNN.mkvs` of a folder, which is created if missing.
+    """Store fragments in the files `fragments/NNNNNNNN.mkvs` of a folder, created if missing.
 
-    Only one process may use a folder. The operating system releases the lock when the process ends.
-    `list_streams` returns [record, last number] of every stream, for the head of a new file.
+    Only one process may use a folder, so the folder is locked. The operating system releases the
+    lock when the process ends. `list_streams` returns [record, last number] of every stream, for
+    the beginning of a new file.
 
     Raises OSError if another process has the lock, if the folder has files of another version, and
     on a system without POSIX file locks.
@@ -205,9 +209,9 @@ class FilePayloads:
 
     # --- for `recovery` --------------------------------------------------------------------
     def sizes(self) -> dict[int, int]:
-        """Return the number and the size of every media file.
+        """Map the number of every media file to its size.
 
-        Raises OSError if one is not readable.
+        Raises OSError if a file is not readable.
         """
         found = {}
         for path in self.folder.iterdir():
@@ -224,9 +228,9 @@ class FilePayloads:
         return self.folder / f"{number:08d}.mkvs"
 
     def open_file(self, number: int) -> tuple[BinaryIO, bytes]:
-        """Open a file for `journal.scan`. Return it with its mark.
+        """Open a media file for `journal.scan`. Return the open file and its mark.
 
-        Raises OSError if its head is damaged.
+        Raises OSError if the file's head is damaged.
         """
         file = self.path(number).open("rb")
         try:
@@ -249,11 +253,11 @@ class FilePayloads:
         return mark.hex()
 
     def continue_at(self, number: int) -> None:
-        """Continue writing in this file. It is created by the next write if it does not exist."""
+        """Use this file for the next writes. The first write creates it if it does not exist."""
         self._number = number
 
     def begin(self, number: int) -> None:
-        """Create a file now, and write to it from now on. Raises OSError."""
+        """Create a file, and use it for the next writes. Raises OSError."""
         self._number = number
         self._open()
         self.sync()
@@ -317,7 +321,7 @@ class FilePayloads:
 
 
 def _lock(path: Path) -> int:
-    """Lock the folder. Return the descriptor, which holds the lock until it is closed."""
+    """Lock the folder. Return a file descriptor; closing it releases the lock."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

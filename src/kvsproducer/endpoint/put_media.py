@@ -1,23 +1,27 @@
-"""One PutMedia request, as the service handles it. Sans-I/O.
+"""The protocol of one PutMedia request, as the service handles it. Sans-I/O.
 
-Matroska bytes go in; acks and fragments come out. Source: Kinesis Video Streams, PutMedia. A
-session is one request. The caller
+A session handles one request: it parses Matroska bytes, and returns fragments to store and acks to
+send. Source: Kinesis Video Streams, PutMedia. The caller must do the following:
 
-- calls `receive_data`, `receive_eof`, `connection_lost`, `handle_timer`, and `fragment_stored` or
-  `fragment_failed` once the store has handled a fragment. `now` is a monotonic time in ticks;
-  `wall(now)` returns the wall-clock time, which dates fragments. With `work`, one call parses at
-  most that many elements: call `continue_input` while `has_input` is true.
-- after each of these calls, calls `next_fragment` (to store it) and `next_ack` (to send its bytes
-  as one HTTP chunk) until both return None. `next_timer` returns when to call `handle_timer`.
-- ends the response once `finished` is true.
+- Report what happens: call `receive_data`, `receive_eof`, `connection_lost` and `handle_timer`.
+  When the store has handled a fragment, call `fragment_stored` or `fragment_failed`.
+- After each of these calls, call `next_fragment` (to store the fragment) and `next_ack` (to send
+  its bytes as one HTTP chunk) until both return None. `next_timer` returns when to call
+  `handle_timer`.
+- End the response once `finished` is true.
 
-A fragment is one Cluster. It gets the ack BUFFERING when its timecode was read, RECEIVED when it is
-complete (at the next Cluster, an end-of-fragment tag, or the end of the body), and PERSISTED when
-the store has it and the stream has retention. An ERROR ack is the last one. It is sent after the
-acks of all fragments before it, and no later fragment is stored or acknowledged.
+`now` is a monotonic time in ticks. `wall(now)` returns the wall-clock time, which is used for the
+timestamps of fragments. If `work` is given, one call parses at most that many elements. Then call
+`continue_input` while `has_input` is true.
 
-Tags between Clusters belong to the next fragment. But if an end-of-fragment tag or the end of the
-body follows them, they belong to the fragment before.
+A fragment is one Cluster. It gets the ack BUFFERING when its timecode was read. It gets RECEIVED
+when it is complete: at the next Cluster, an end-of-fragment tag, or the end of the body. It gets
+PERSISTED when it is stored and the stream has retention. An ERROR ack is the last ack of a
+response. It is sent after the acks of all earlier fragments, and no later fragment is stored or
+acknowledged.
+
+Tags between two Clusters belong to the second one's fragment. But if an end-of-fragment tag or the
+end of the body follows these Tags, they belong to the fragment before.
 """
 
 from __future__ import annotations
@@ -69,8 +73,8 @@ _UNKNOWN_SIZE_SEGMENT: Final = bytes.fromhex("1853806701ffffffffffffff")
 class PutMediaRequest:
     """The values of the headers of a PutMedia request.
 
-    `start` is the producer's start time in ticks. If a request is not `absolute`, its timecodes are
-    relative to it. Without `acks`, only errors are acknowledged.
+    `start` is the producer's start time in ticks. If `absolute` is false, the timecodes are
+    relative to `start`. If `acks` is false, only ERROR acks are sent.
     """
 
     absolute: bool = True
@@ -79,10 +83,10 @@ class PutMediaRequest:
 
 
 class PutMediaSession:
-    """One PutMedia request. Its methods raise nothing: an invalid request gets an ERROR ack.
+    """One PutMedia request. Its methods raise nothing: invalid media is answered by an ERROR ack.
 
-    `refusal` is the reason of the ERROR ack, for the log. `begun` counts fragments. `work` limits
-    how many elements one call parses; None: no limit.
+    `refusal` is the reason for the ERROR ack, for the log. `begun` is the number of fragments
+    begun so far. `work` is how many elements one call may parse; None: no limit.
     """
 
     def __init__(
@@ -151,7 +155,7 @@ class PutMediaSession:
             self._receiving = False
 
     def continue_input(self, now: int) -> None:
-        """Parse more of the bytes that were received."""
+        """Parse more of the bytes received earlier, after `work` stopped the last call."""
         if self._receiving:
             self._parse(now)
 
@@ -191,9 +195,9 @@ class PutMediaSession:
         )
 
     def resume_input(self, now: int) -> None:
-        """Restart the idle time.
+        """Restart the idle timeout.
 
-        The caller did not read for a while, because the store was slow.
+        Call this after a pause in reading, for example because the store was slow.
         """
         self._last_data = self._last_idle_ack = now
 
@@ -222,7 +226,7 @@ class PutMediaSession:
 
     # --- out -------------------------------------------------------------------------------
     def next_ack(self) -> bytes | None:
-        """Return the next ack or None: a JSON object and a newline, to send as one HTTP chunk."""
+        """Return the next ack (JSON and a newline) to send as one HTTP chunk, or None."""
         if self._acks:
             return self._acks.popleft()
         if self._error is not None and not self._unstored:
@@ -236,7 +240,10 @@ class PutMediaSession:
         return bool(self._acks) or (self._error is not None and not self._unstored)
 
     def next_fragment(self) -> Fragment | None:
-        """Return a fragment to store, or None. Then call `fragment_stored` or `fragment_failed`."""
+        """Return the next fragment to store, or None.
+
+        The caller must then call `fragment_stored` or `fragment_failed` for it.
+        """
         return self._fragments.popleft() if self._fragments else None
 
     @property
@@ -256,12 +263,12 @@ class PutMediaSession:
 
     @property
     def receiving(self) -> bool:
-        """Whether more of the body is accepted."""
+        """Whether the session still accepts bytes of the body."""
         return self._receiving
 
     @property
     def finished(self) -> bool:
-        """Whether everything is taken and acknowledged, so that the response ends."""
+        """Whether the response can end: no input is expected, nothing is left to store or send."""
         return not (
             self._receiving
             or self._acks
@@ -353,7 +360,7 @@ class PutMediaSession:
         self._receiving = False
 
     def _other(self, event: Event) -> None:
-        """Handle the elements of the header, and those without media."""
+        """Handle the header's elements, ends of Clusters, and other elements without media."""
         if isinstance(event, ClusterEnd):
             self._in_cluster = False
         elif isinstance(event, EbmlHeader | SegmentStart | SegmentInfo | Tracks):

@@ -1,8 +1,8 @@
 """Parse the headers of a PutMedia request.
 
 Source: Kinesis Video Streams, PutMedia, request syntax. AWS's C producer writes the milliseconds of
-its start time without leading zeros (5 ms is ".5"). This cannot be distinguished from 500 ms, so
-the value is read as a normal decimal number.
+its start time without leading zeros, so 5 ms is written as ".5". This cannot be distinguished from
+500 ms, so the value is parsed as a normal decimal number.
 """
 
 from __future__ import annotations

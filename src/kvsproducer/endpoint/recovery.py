@@ -1,11 +1,12 @@
 """Make the index of a data folder agree with its media files when the store starts.
 
-The index is derived from the media files (`journal`, `index`). After a regular end both agree, and
-no media file is read. Otherwise:
+The index can be rebuilt from the media files (`journal`, `index`). After a regular stop they agree,
+and no media file is read. Otherwise:
 
-- Bytes beyond the size in the index are read and their fragments added. This happens after a crash,
-  and if the index is older, or new because the old one was lost or damaged.
-- The streams are those in the first record of the newest file, with the changes recorded after it.
+- If a file is longer than its size in the index, the additional bytes are read, and their fragments
+  are added to the index. This happens after a crash, and if the index is old or new (because it was
+  lost or damaged).
+- The list of streams is read from the first record of the newest file, with all later changes.
 - Bytes that are not a valid record stay in the file, and a new file begins. If records follow them,
   the file was damaged, and it is never deleted. If none follow, a write was unfinished.
 - A file that was replaced by another one is read completely.
@@ -60,7 +61,7 @@ def open_index(path: Path) -> Index:
 def recover(index: Index, payloads: FilePayloads, now: int) -> None:
     """Make the index agree with the files. `now` is in ticks.
 
-    Raises OSError if media is missing or unreadable; see the module.
+    Raises OSError if media is missing or unreadable; see the module's docstring.
     """
     sizes = payloads.sizes()
     begun = {number: size for number, size in sizes.items() if not _is_blank(payloads, number)}
@@ -91,14 +92,14 @@ def recover(index: Index, payloads: FilePayloads, now: int) -> None:
 
 
 def _is_blank(payloads: FilePayloads, number: int) -> bool:
-    """Return whether a file was created, but no bytes of it reached the disk before a crash."""
+    """Return whether a file has no data: a crash came before its first bytes reached the disk."""
     with payloads.path(number).open("rb") as file:
         head = file.read(journal.FILE_HEAD_BYTES)
     return len(head) < journal.FILE_HEAD_BYTES or not any(head)
 
 
 def _forget_shorter_file(index: Index, payloads: FilePayloads, number: int, missing: int) -> None:
-    """Remove a file that became shorter from the index, so that all of it is read."""
+    """Remove from the index a file that became shorter, so that it is read completely."""
     _log.warning(
         "%s became %d bytes shorter: of its %d fragments, those at the end are lost",
         payloads.path(number),
@@ -111,7 +112,10 @@ def _forget_shorter_file(index: Index, payloads: FilePayloads, number: int, miss
 def _recover_streams(
     index: Index, payloads: FilePayloads, sizes: dict[int, int], known: dict[int, int]
 ) -> None:
-    """Read the streams from the newest file, or from the index if it has that file."""
+    """Set the index's streams to those listed in the newest file, with the changes recorded since.
+
+    If the index has part of the newest file, begin with the streams in the index instead.
+    """
     streams = {arn: (text, last) for arn, text, last in index.streams_with_numbers()}
     listing = max(known, default=0)
     for number in sorted((n for n in sizes if n > listing), reverse=True):
@@ -141,7 +145,7 @@ def _recover_streams(
 
 
 def _apply(streams: dict[str, tuple[str, str]], head: JsonObject) -> None:
-    """Apply a record of a file to the streams (ARN: record, last number)."""
+    """Apply a record of a file to `streams`, which maps ARNs to (record, last number)."""
     listed, changed, deleted = head.get("streams"), head.get("stream"), head.get("deleted")
     if isinstance(listed, list):
         streams.clear()
@@ -157,9 +161,9 @@ def _apply(streams: dict[str, tuple[str, str]], head: JsonObject) -> None:
 
 
 def _add_tail(index: Index, payloads: FilePayloads, number: int, start: int) -> bool:
-    """Add everything that a file has from `start` on to the index.
+    """Add all fragments of a file, beginning at `start`, to the index.
 
-    Returns whether the file is damaged, so that nothing may be written after it.
+    Returns whether the file is damaged, so that nothing may be appended to it.
     """
     path, mark = payloads.path(number), payloads.mark(number)
     index.drop_file_tail(number, start)
@@ -206,7 +210,7 @@ def _records(payloads: FilePayloads, number: int, start: int) -> Iterator[Record
 
 
 def _check_missing(index: Index, payloads: FilePayloads, missing: set[int], now: int) -> None:
-    """Remove missing files from the index. Raises OSError if one of them had current media."""
+    """Remove missing files from the index. Raises OSError if one had media that is not expired."""
     records = index.streams()
     for number in sorted(missing):
         count = sum(
@@ -224,7 +228,7 @@ def _check_missing(index: Index, payloads: FilePayloads, missing: set[int], now:
 
 
 def _set_aside(path: Path) -> Path:
-    """Rename the index, with SQLite's files beside it. Return the new path."""
+    """Rename the damaged index and SQLite's additional files. Return the new path."""
     number = 1
     while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
         number += 1

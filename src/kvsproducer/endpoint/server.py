@@ -1,10 +1,10 @@
 """The HTTP server of the endpoint: one aiohttp application for control plane and data plane.
 
-Every operation is a POST, and the path names it. JSON operations run in worker threads, because
-they may wait for the disk. PutMedia streams in both directions at the same time: the headers of the
-response are sent before the body is read, and each ack is one HTTP chunk (AWS's embedded client
-relies on this). GetMedia continues while the stream has an upload, and ends 3 s after the last
-fragment when it has none.
+Every request is a POST, and its path names the operation. JSON operations run in worker threads,
+because they may wait for the disk. PutMedia streams in both directions at the same time: the
+headers of the response are sent before the body is read, and each ack is one HTTP chunk (AWS's
+embedded client relies on this). GetMedia continues while the stream has an upload, and ends 3 s
+after the last fragment when it has none.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ def system_now() -> int:
 class EndpointApplication:
     """The service as an aiohttp application, `app`.
 
-    `known` are the credentials with which requests must be signed; None: signatures are not
-    checked. `now` returns the wall-clock time in ticks, while timeouts use the event loop's clock.
-    `faults` are faults for chosen requests. `region` is the region of the streams, and the only one
-    accepted in signatures; None: us-west-2 for the streams, any for signatures.
+    `known` maps access keys to credentials, and requests must be signed with one of them. None:
+    signatures are not checked. `now` returns the wall-clock time in ticks; timeouts use the event
+    loop's clock. `faults` are faults for chosen requests. `region` is the region of the streams,
+    and the only one accepted in signatures. None: us-west-2 for the streams, any for signatures.
     """
 
     def __init__(
@@ -335,7 +335,7 @@ class EndpointApplication:
         return await _finish(response)
 
     async def _expire(self) -> None:
-        """Delete expired fragments every minute. Readers never see expired ones anyway."""
+        """Delete expired fragments every minute. Readers never get expired fragments."""
         while True:
             now = self._now()
             ends = [(record.arn, now - record.retention) for record in self._control.records()]
@@ -383,7 +383,10 @@ async def _finish(response: web.StreamResponse) -> web.StreamResponse:
 
 
 def _own_address(request: web.Request) -> str:
-    """Return the address that the client used. AWS's C clients send Host without the port."""
+    """Return the URL at which the client reached the endpoint.
+
+    The port is added if needed, because AWS's C clients send the Host header without it.
+    """
     host = request.host
     if not host.rpartition(":")[2].isdigit() or host.endswith("]"):
         transport = request.transport

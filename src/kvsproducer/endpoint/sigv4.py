@@ -1,18 +1,19 @@
 """Check the signature of a request: AWS Signature Version 4 in the Authorization header.
 
-Source: AWS General Reference, "Signature Version 4 signing process". KVS clients use it so:
+Source: AWS General Reference, "Signature Version 4 signing process". Rules for KVS clients:
 
 - The signature covers the headers in SignedHeaders, with the values received. Every header that
-  begins with `x-amz` must be signed: otherwise it could be changed on the network, and with it the
-  stream of a PutMedia request. The exceptions are `x-amz-date` and `x-amz-content-sha256` (which
-  the signature covers anyway), `x-amz-security-token` (AWS's C producer adds it after signing; it
-  is compared) and the trace id that botocore and proxies add.
+  begins with `x-amz` must be signed. Otherwise an attacker on the network could change it, for
+  example the stream of a PutMedia request. There are three exceptions. The signature covers
+  `x-amz-date` and `x-amz-content-sha256` anyway. AWS's C producer adds `x-amz-security-token` after
+  signing; it is compared with the session token. Botocore and proxies add a trace id.
 - The payload line is the value of `x-amz-content-sha256` if the request has this header: the hash
   of the body in lower case, or UNSIGNED-PAYLOAD. Otherwise it is the hash of the body. The body of
-  PutMedia is never signed: its hash is that of the empty string, and it may also be STREAMING-...
+  PutMedia is never signed. Its payload line is the hash of the empty string, UNSIGNED-PAYLOAD or
+  STREAMING-...
 
-Refusals look like the front end's: 403 with a lower-case `message`. Signatures in the query are not
-supported.
+A refused request gets the same response as from the service's front end: 403 with a lower-case
+`message`. Signatures in the query string are not supported.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ _MAY_BE_UNSIGNED: Final = {
 
 @dataclass(frozen=True)
 class Credentials:
-    """A secret key with which clients may sign, and its session token, if it has one."""
+    """A secret key with which clients may sign requests, and its session token, if it has one."""
 
     secret_key: str
     session_token: str | None = None
@@ -62,7 +63,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class SignedRequest:
-    """A request as received: headers in order, and `body` None for PutMedia."""
+    """A request as received. The headers are in order. `body` is None for PutMedia."""
 
     method: str
     path: str  # as in the request line, without the query
@@ -79,10 +80,10 @@ def verify(
     region: str | None = None,
     service: str = wire.SERVICE_NAME,
 ) -> None:
-    """Accept a request that is signed with one of the `known` credentials (by access key).
+    """Check that a request is signed with one of the `known` credentials (a map by access key).
 
-    `now` is in ticks; the time of a signature may differ by five minutes. `region` is the only
-    accepted region, None for any. Raises ServiceError (HTTP 403).
+    `now` is in ticks; the time of a signature may differ from it by five minutes. `region` is the
+    only accepted region; None accepts any. Raises ServiceError (HTTP 403).
     """
     headers = _collect(request.headers)
     authorization = headers.get("authorization")
@@ -146,7 +147,7 @@ def verify(
 
 
 def _collect(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Return the headers with lower-case names, values normalised, repeated headers joined."""
+    """Return the headers with lower-case names and normalised values. Join repeated headers."""
     collected: dict[str, list[str]] = {}
     for name, value in headers:
         collected.setdefault(name.lower(), []).append(" ".join(value.split()))

@@ -1,13 +1,13 @@
 """The endpoint's store: streams and their fragments, in memory or in a data folder.
 
-One thread writes. It takes all waiting fragments, writes their bytes, makes them durable with one
-fsync, commits their rows (group commit), and only then reports each as stored. So a reported
-fragment survives `kill -9` and a power failure. If a group cannot be stored for any reason (the
-disk is full, or a bug), the whole group fails with `StoreError`, the files are truncated to their
-previous sizes, and the writer continues.
+One thread writes. It takes all waiting fragments as a group, writes their bytes, makes them durable
+with one fsync, and commits their rows. Only then does it report each fragment as stored (group
+commit). So a fragment reported as stored survives `kill -9` and a power failure. If a group cannot
+be stored for any reason (the disk is full, or a bug), the whole group fails with `StoreError`. Then
+the files are truncated to their previous sizes, and the writer continues.
 
-A change of a stream is also written to the media files, so that they can be read without the index
-(`journal`, `recovery`).
+Changes of streams are also written to the media files, so that the index can be rebuilt from these
+files (`journal`, `recovery`).
 
 Methods that write return a `Future` immediately; methods that read block for the time of a query.
 The queue has no limit: the caller checks `pending_bytes` and pauses its input.
@@ -46,7 +46,7 @@ INDEX_NAME: Final = "index.sqlite3"
 
 
 class StoreError(Exception):
-    """The disk did not accept the data. The text says why."""
+    """The data could not be stored. The text says why."""
 
 
 @dataclass(slots=True)
@@ -70,10 +70,10 @@ def open_store(
     `now` (ticks; default: the system's clock) decides which fragments have expired. If the index is
     damaged, missing or older than the media, it is rebuilt from the media files.
 
-    Raises OSError if the folder cannot be used, if another process or another version uses it, or
-    if media in the index is missing. Raises KvsError INVALID_ARG_LEN or PATH_TOO_LONG for a wrong
-    path, and DIRECTORY_ENTRY_STAT_ERROR, DIRECTORY_OPEN_FAILED or DIRECTORY_ACCESS_DENIED for one
-    that is not a readable folder.
+    Raises OSError if the folder cannot be used, if another process uses it, if another version
+    wrote it, or if media in the index is missing. Raises KvsError INVALID_ARG_LEN or PATH_TOO_LONG
+    for an invalid path. If the path is not a readable folder, raises KvsError
+    DIRECTORY_ENTRY_STAT_ERROR, DIRECTORY_OPEN_FAILED or DIRECTORY_ACCESS_DENIED.
     """
     if data_dir is None:
         return Store(Index(None), MemoryPayloads())
@@ -99,7 +99,10 @@ def open_store(
 
 
 class Store:
-    """Streams and fragments; see the module. The caller closes it. Stored fragments stay."""
+    """Store streams and fragments; see the module's docstring. The caller must call `close`.
+
+    In a data folder, stored fragments remain after `close`.
+    """
 
     def __init__(self, index: Index, payloads: Payloads) -> None:
         self._index = index
@@ -112,7 +115,7 @@ class Store:
 
     # --- writing ---------------------------------------------------------------------------
     def append(self, arn: str, fragment: Fragment) -> Future[None]:
-        """Store a fragment. The future is done when it is durable, or fails with StoreError."""
+        """Store a fragment. The future completes when it is durable, or fails with StoreError."""
         done: Future[None] = Future()
         with self._pending_lock:
             self._pending_bytes += fragment.info.size
@@ -143,7 +146,7 @@ class Store:
         return self._call(delete)
 
     def expire(self, ends: Sequence[tuple[str, int]]) -> Future[None]:
-        """Remove the fragments of each stream (ARN) that are older than an instant (ticks)."""
+        """Remove old fragments. `ends` has, for each ARN, the oldest instant to keep."""
 
         def expire() -> None:
             if self._index.expire(ends):
@@ -176,21 +179,21 @@ class Store:
         return self._index.last_number(arn)
 
     def page(self, arn: str, oldest: int, span: Span, after: str, limit: int) -> list[FragmentInfo]:
-        """See `Index.page`. Fragments older than `oldest` (ticks) are outside the retention."""
+        """Return a page of fragments, none older than `oldest` (ticks); see `Index.page`."""
         return self._index.page(arn, oldest, span, after, limit)
 
     def next_after(self, arn: str, oldest: int, number: str) -> FragmentInfo | None:
-        """See `Index.next_after`."""
+        """Return the fragment after a number; see `Index.next_after`."""
         return self._index.next_after(arn, oldest, number)
 
     def latest(self, arn: str, oldest: int) -> FragmentInfo | None:
-        """See `Index.latest`."""
+        """Return the newest fragment; see `Index.latest`."""
         return self._index.latest(arn, oldest)
 
     def first_reaching(
         self, arn: str, oldest: int, axis: Axis, instant: int
     ) -> FragmentInfo | None:
-        """See `Index.first_reaching`."""
+        """Return the first fragment at or after an instant; see `Index.first_reaching`."""
         return self._index.first_reaching(arn, oldest, axis, instant)
 
     def has(self, arn: str, oldest: int, number: str) -> bool:
@@ -198,7 +201,7 @@ class Store:
         return self._index.find(arn, oldest, number) is not None
 
     def read(self, arn: str, oldest: int, number: str) -> Fragment | None:
-        """Return a fragment with its bytes, or None if it does not exist (any more).
+        """Return a fragment with its bytes, or None if it does not exist or was deleted.
 
         Raises OSError.
         """

@@ -1,7 +1,7 @@
-"""A stream in the control plane.
+"""The record of a stream in the control plane.
 
 Source: Kinesis Video Streams API 2017-09-30, StreamInfo. A record is immutable. A change creates a
-new record with a new version, so a reader in another thread sees all of the change or nothing.
+new record with a new version, so another thread sees either the old or the new state as a whole.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class StreamRecord:
 
     @property
     def retention(self) -> int:
-        """How long fragments can be read, in ticks."""
+        """How long stored fragments can be read, in ticks."""
         return self.retention_hours * TICKS_PER_HOUR or _BUFFER_WITHOUT_RETENTION
 
     def describe(self) -> dict[str, str | int | float | None]:

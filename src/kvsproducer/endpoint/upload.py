@@ -1,11 +1,11 @@
-"""One active PutMedia request: it connects the HTTP connection, the session and the store.
+"""Run one PutMedia request: connect the HTTP connection, the session and the store.
 
 There are two tasks on the event loop: one reads the body, the other sends each ack as one HTTP
-chunk. The store's thread reports through the event loop. Reading pauses in three cases: more than
-`MAX_PENDING_BYTES` wait for the store; more than `MAX_UNSTORED` fragments of this request wait for
-it; or the client does not read its acks. So a slow disk slows the producers down, memory is
-bounded, and a client that sends many tiny fragments delays only itself. After each piece of work,
-other requests can run.
+chunk. The store's thread reports its results through the event loop. Reading pauses in three cases:
+more than `MAX_PENDING_BYTES` bytes wait to be stored; more than `MAX_UNSTORED` fragments of this
+request wait to be stored; or the client does not read its acks. So a slow disk slows the producers
+down, memory use is limited, and a client that sends many tiny fragments delays only its own upload.
+After each piece of work, the task lets other requests run.
 """
 
 from __future__ import annotations
@@ -57,9 +57,10 @@ class Answer(Protocol):
 
 
 class Upload:
-    """One active PutMedia request; see the module.
+    """One active PutMedia request; see the module's docstring.
 
-    `retains()` returns whether the stream has retention now. `now()` is monotonic, in ticks.
+    `retains()` returns whether the stream currently has retention. `now()` returns a monotonic time
+    in ticks.
     """
 
     def __init__(
@@ -173,9 +174,9 @@ class Upload:
         self._session.resume_input(self._now())
 
     def _set_timer(self) -> None:
-        """Start one timer that checks when it fires.
+        """Start the session's timer. When it fires, it handles what is due and starts again.
 
-        This is cheaper than a timeout for each read.
+        One timer is cheaper than a timeout for each read.
         """
         if (due := self._session.next_timer()) is not None:
             delay_s = max(0, due - self._now()) / TICKS_PER_SECOND

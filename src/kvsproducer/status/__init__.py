@@ -1,7 +1,8 @@
 """Status codes of AWS's Error Code Reference, their texts, and the exceptions that carry them.
 
 `codes` has the numbers, `errors` the exception classes, `catalogue` the texts (read on first use),
-`service_errors` the names that the service uses. Floor 0: it imports no other package of ours.
+and `service_errors` the names that the service uses. Layer 0 (see ARCHITECTURE.md): it imports no
+other subpackage of `kvsproducer`.
 """
 
 from kvsproducer.status.codes import StatusCode

@@ -1,9 +1,9 @@
-"""The texts for each status code, and the search for a status by a printed number or name.
+"""The texts for each status code, and functions that find a status by number or name.
 
-The data is `catalogue.tsv`, with one line for each status: its value, its names, its library, what
-it means (`description`), what raises it in this package (`condition`) and what a user does about it
-(`action`). The texts are our own. The table has all codes of AWS's Error Code Reference, and also
-the codes that only AWS's headers have.
+The file `catalogue.tsv` has one line for each status: its value, its names, its library, what it
+means (`description`), what raises it in this package (`condition`) and what the user can do about
+it (`action`). The texts were written for this package. The table has all codes of AWS's Error Code
+Reference, and also the codes that only AWS's headers have.
 
 The file is read on first use and then kept in memory. Importing the package does not read it.
 """
@@ -40,12 +40,12 @@ class Entry(NamedTuple):
 
     @property
     def message(self) -> str:
-        """The "Message" column of the reference, which is the name."""
+        """The text of the "Message" column of the reference: the name of the status."""
         return self.name
 
     @property
     def raised(self) -> bool:
-        """True if this package raises or reports the status; otherwise `condition` says why not."""
+        """Whether this package raises or reports the status. If not, `condition` says why."""
         return not self.condition.startswith(_NOT_RAISED)
 
     @property
@@ -55,7 +55,7 @@ class Entry(NamedTuple):
 
     @property
     def misprinted(self) -> bool:
-        """True if the reference prints a value that differs from the value in AWS's headers."""
+        """Whether the reference prints a value that differs from the value in AWS's headers."""
         return self.printed is not None and self.printed != self.status
 
 
@@ -84,7 +84,9 @@ def _table() -> dict[StatusCode, Entry]:
 
 @cache
 def _by_value() -> dict[int, Entry]:
-    """Map correct values, ids of ERROR acks, and unambiguous misprinted values to entries."""
+    """Map numbers to entries: values of statuses, ids of ERROR acks, and misprinted values.
+
+    If a misprinted value is also the correct value of another status, the correct value counts."""
     table = {e.printed: e for e in entries() if e.printed is not None}
     table |= {error_id: entry(error.status) for error_id, error in ACK_ERRORS.items()}
     return table | {int(e.status): e for e in entries()}
@@ -92,7 +94,10 @@ def _by_value() -> dict[int, Entry]:
 
 @cache
 def _by_name() -> dict[str, Entry]:
-    """Map names in capitals to entries: with and without STATUS_, and the service's own names."""
+    """Map upper-case names to entries: the statuses' names, and the service's names for errors.
+
+    A status is listed with and without the prefix STATUS_.
+    """
     table = {name.upper(): entry(status) for name, status in EXCEPTIONS.items()}
     for error in ACK_ERRORS.values():
         table[error.name] = entry(error.status)
@@ -113,7 +118,7 @@ def entry(status: StatusCode) -> Entry:
 
 
 def find(code: int | str) -> Entry | None:
-    """Return the entry for a number or a text, or None; `explain.lookup` lists what is accepted."""
+    """Return the entry for a number or a text, or None. See `explain.lookup` for accepted forms."""
     return _by_value().get(code) if isinstance(code, int) else _find_text(code.strip())
 
 
@@ -134,7 +139,7 @@ def _normal_name(text: str) -> str:
 
 
 def parse_number(code: int | str) -> int | None:
-    """Return `code` as a number, or None if it is a name. Text is decimal, or hex after 0x."""
+    """Return `code` as a number, or None if it is a name. Hexadecimal text must begin with 0x."""
     if isinstance(code, int):
         return code
     try:
@@ -146,7 +151,7 @@ def parse_number(code: int | str) -> int | None:
 def suggest(code: int | str) -> tuple[str, ...]:
     """Return up to three known codes that are similar to an unknown one, best match first.
 
-    For a text these are names without STATUS_, for a number they are values in hexadecimal.
+    For a name, the result has names without STATUS_; for a number, values in hexadecimal.
     """
     import difflib  # rarely needed, so it is not imported with the package
 

@@ -12,7 +12,7 @@ __all__ = ["StatusCode"]
 
 
 class StatusCode(IntEnum):
-    """A status code; `int(code)` is the number that AWS's libraries print."""
+    """A status code. `int(code)` is the number that AWS's libraries print."""
 
     # Common library, 0x0000....
     SUCCESS = 0x00000000

@@ -5,26 +5,27 @@
         StreamNotFound      also LookupError        the stream does not exist, or is being deleted
         NotAuthorized       also PermissionError    the credentials are missing, expired or refused
         Throttled                                   a limit on calls or connections was exceeded
-      ConnectionFailed      ConnectionError         the service could not be reached
-      TimedOut              TimeoutError            a wait or a call took too long
-      StorageError          OSError                 a file, folder or content store failed
-      BufferFull            MemoryError             no space in the buffer for a frame
-      StreamClosed          RuntimeError            the object cannot be used here, or any more
-      InvalidFrame          ValueError, TypeError   a frame or metadata item cannot be stored
-      InvalidMedia          ValueError              a file or its codec data cannot be stored
-      InvalidConfiguration  ValueError, TypeError   an option or argument is wrong
-      InternalError         RuntimeError            a callback failed, or a bug of this package
+      ConnectionFailed      ConnectionError         the service could not be reached TimedOut
+      TimeoutError            a wait or a call took too long StorageError          OSError
+      a file, folder or content store failed BufferFull            MemoryError             no space
+      in the buffer for a frame StreamClosed          RuntimeError            the object is closed,
+      or of another process or loop InvalidFrame          ValueError, TypeError   a frame or
+      metadata item cannot be stored InvalidMedia          ValueError              a file or its
+      codec data cannot be stored InvalidConfiguration  ValueError, TypeError   an option or
+      argument is wrong InternalError         RuntimeError            a callback failed, or a bug of
+      this package
 
-Each class is also the built-in exception that Python raises for such a failure, so that code
-which does not know this package catches it. Failures outside of the program are all OSErrors:
-TimeoutError, ConnectionError and PermissionError are OSErrors too. InvalidFrame and
-InvalidConfiguration cover wrong values and wrong types, so they are both ValueError and TypeError.
+Each class is a subclass of the built-in exception that Python raises for such a failure. So code
+that does not know this package can catch the exceptions too. Failures outside of the program are
+all OSErrors: TimeoutError, ConnectionError and PermissionError are subclasses of OSError.
+InvalidFrame and InvalidConfiguration cover wrong values and wrong types, so each is a subclass of
+both ValueError and TypeError.
 
-`kvs_error(status, ...)` makes the exception for a status from the table below. A general status,
-such as INVALID_ARG, means different things in different places; code that knows better makes the
-class that fits itself: `InvalidFrame(StatusCode.INVALID_ARG, ...)`. `BY_PLACE` lists these pairs.
-Foreign errors are wrapped where they come in with `raise ... from error`. A detail never contains
-a secret: it has names, lengths and numbers.
+`kvs_error(status, ...)` creates the exception for a status from the table below. A general status,
+such as INVALID_ARG, means different things in different places. Code that knows the right class
+creates the exception directly: `InvalidFrame(StatusCode.INVALID_ARG, ...)`. `BY_PLACE` lists these
+pairs. An exception from another library is converted where it is caught, with
+`raise ... from error`. A `detail` never contains secrets, only names, lengths and numbers.
 """
 
 from __future__ import annotations
@@ -61,12 +62,14 @@ __all__ = [
 class KvsError(Exception):
     """Any failure that this package raises.
 
-    `status` is the `StatusCode`; `detail` says what was wrong this time; `stream` (name), `upload`
+    `status` is the `StatusCode`, and `detail` describes this failure. `stream` (name), `upload`
     (handle), `timecode` (of the fragment, in stream timecode units) and `offset` (bytes into the
-    input) say where, each None when it does not apply. `name`, `description`, `condition` and
-    `action` are the catalogue's texts for the status; the last three are empty when the catalogue
-    cannot be read, as in a process without a file descriptor left. Give `action` when the remedy
-    for this case is narrower than the catalogue's.
+    input) say where it happened. Each of these is None if it does not apply.
+
+    `name`, `description`, `condition` and `action` are the catalogue's texts for the status. The
+    last three are empty if the catalogue cannot be read, for example because the process has no
+    free file descriptor. Pass `action` if the remedy in this case is more specific than the
+    catalogue's.
     """
 
     def __init__(
@@ -110,7 +113,10 @@ class KvsError(Exception):
 
     @property
     def action(self) -> str:
-        """What to do about it, in this case or from the catalogue; empty if nothing is to do."""
+        """What to do about the failure; empty if there is nothing to do.
+
+        This is the `action` given for this case, or else the catalogue's text for the status.
+        """
         if self.own_action:
             return self.own_action
         entry = self._entry()
@@ -118,7 +124,7 @@ class KvsError(Exception):
 
     @property
     def context(self) -> str:
-        """Where it happened: `stream 'door', upload 3, fragment 1700000000000, byte 44`."""
+        """Where it failed, such as `stream 'door', upload 3, fragment 1700000000000, byte 44`."""
         parts = [] if self.stream is None else [f"stream {self.stream!r}"]
         for label, value in (
             ("upload", self.upload),
@@ -153,11 +159,12 @@ class KvsError(Exception):
 class ServiceError(KvsError, OSError):
     """The service refused a call or a fragment, or its answer cannot be used.
 
-    The `detail` has the service's own words. A refusal of arguments or a limit on the number of
-    streams stays until its cause is removed: do not retry it. Typically
-    SERVICE_CALL_INVALID_ARG_ERROR, ACK_ERR_... (what the service says about a fragment), and
-    DESCRIBE_STREAM_CALL_FAILED and its kin for a call that was given up after six attempts. Such a
-    call raises NotAuthorized, Throttled, ConnectionFailed or TimedOut if that was the cause.
+    The `detail` contains the service's message. Do not retry if the service refused the arguments
+    or the number of streams: it refuses the same request again. Typical statuses:
+    SERVICE_CALL_INVALID_ARG_ERROR, ACK_ERR_... (an error that the service reports for a fragment),
+    and DESCRIBE_STREAM_CALL_FAILED and similar ones for a call that failed after six attempts.
+    If the cause of such a failed call is known to be one of NotAuthorized, Throttled,
+    ConnectionFailed or TimedOut, that class is raised instead.
     """
 
 
@@ -165,45 +172,48 @@ class StreamNotFound(ServiceError, LookupError):
     """The stream does not exist in this region and account, or it is being deleted.
 
     Raised by `get_media()` and `list_fragments()`, and by a producer that may not create streams.
-    Create the stream, or check its name, the region and the account. Do not retry before.
-    Typically SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR, also SERVICE_CALL_RESOURCE_DELETED_ERROR and
-    STREAM_IS_BEING_DELETED_ERROR.
+    Create the stream, or correct its name, the region or the account, before you retry.
+    Typical status: SERVICE_CALL_RESOURCE_NOT_FOUND_ERROR; also SERVICE_CALL_RESOURCE_DELETED_ERROR
+    and STREAM_IS_BEING_DELETED_ERROR.
     """
 
 
 class NotAuthorized(ServiceError, PermissionError):
     """The credentials are missing, expired or refused, or lack a permission; or TLS failed.
 
-    Raised when a call or an upload needs credentials. Correct them or the role's policy; retrying
-    with the same ones does not help. Typically SERVICE_CALL_NOT_AUTHORIZED_ERROR, also
-    CLIENT_AUTH_CALL_FAILED (a provider of your own failed) and IOT_FAILED (AWS IoT).
+    Raised when a call or an upload needs credentials. Correct the credentials or the role's policy;
+    retrying with the same credentials does not help. Typical status:
+    SERVICE_CALL_NOT_AUTHORIZED_ERROR; also CLIENT_AUTH_CALL_FAILED (the application's credential
+    provider failed) and IOT_FAILED (AWS IoT).
     """
 
 
 class Throttled(ServiceError):
-    """The service limits the number of calls or connections, and the limit was exceeded.
+    """The service's limit on the number of calls or connections was exceeded.
 
-    A producer retries on its own with growing pauses. `get_media()` and `list_fragments()` raise
-    it: retry them after a pause, and make fewer calls. Typically SERVICE_CALL_CLIENT_LIMIT_ERROR.
+    A producer retries automatically, with growing pauses. `get_media()` and `list_fragments()`
+    raise this exception: retry after a pause, and make fewer calls. Typical status:
+    SERVICE_CALL_CLIENT_LIMIT_ERROR.
     """
 
 
 class ConnectionFailed(KvsError, ConnectionError):
-    """The service could not be reached: no network, no such host, a refused or broken connection.
+    """The service could not be reached: no network, unknown host, refused or broken connection.
 
-    A producer retries on its own, and raises it only when its attempts are used up, or when
-    `recover_on_error` is off. Check network, proxy and endpoint_url; it is safe to retry.
-    Typically SERVICE_CALL_UNKNOWN_ERROR, also CURL_PERFORM_FAILED (AWS IoT's credential endpoint).
+    A producer retries automatically. It raises this exception only after its last attempt, or if
+    `recover_on_error` is False. Check the network, the proxy and endpoint_url. It is safe to retry.
+    Typical status: SERVICE_CALL_UNKNOWN_ERROR; also CURL_PERFORM_FAILED (AWS IoT's credential
+    endpoint).
     """
 
 
 class TimedOut(KvsError, TimeoutError):
     """A wait or a call took longer than its time limit.
 
-    Raised by `wait_ready()`, by `put_frame()` of an offline stream that finds no space, and at the
-    end of a `with` block if frames were not sent or not acknowledged in time. The detail has the
-    last call's failure: look at that first, then give a longer time limit. Typically
-    OPERATION_TIMED_OUT, also SERVICE_CALL_TIMEOUT_ERROR and
+    Raised by `wait_ready()`, and by `put_frame()` of an offline stream whose buffer stays full.
+    Also raised at the end of a `with` block if frames were not sent or not acknowledged in time.
+    The `detail` contains the last call's failure: remove its cause first, then try a longer time
+    limit. Typical status: OPERATION_TIMED_OUT; also SERVICE_CALL_TIMEOUT_ERROR and
     PUTMEDIA_LAST_PERSIST_ACK_NOT_RECEIVED.
     """
 
@@ -211,64 +221,68 @@ class TimedOut(KvsError, TimeoutError):
 class StorageError(KvsError, OSError):
     """A file or folder cannot be opened, read or written, or a content store is damaged.
 
-    Raised for a media file that is missing, an output file, a credentials file, and the stores of
-    `StorageInfo`. Check the path, its permissions and the disk. Typically OPEN_FILE_FAILED,
-    READ_FILE_FAILED, WRITE_TO_FILE_FAILED, the DIRECTORY_... and the HEAP_... statuses.
+    Raised for a missing media file, for output files and credentials files, and for the content
+    stores of `StorageInfo`. Check the path, its permissions and the disk. Typical statuses:
+    OPEN_FILE_FAILED, READ_FILE_FAILED, WRITE_TO_FILE_FAILED, DIRECTORY_... and HEAP_...
     """
 
 
 class BufferFull(KvsError, MemoryError):
-    """The buffer has no space for a frame, and the stream's policy is neither to wait nor to drop.
+    """The buffer has no space for a frame.
 
-    `put_frame()` raises it; the frame was not accepted. The end of a `with` block raises it when
-    accepted frames were dropped from a full buffer. Put fewer frames, or give more `storage_size`;
-    an offline stream waits instead. Typically STORE_OUT_OF_MEMORY.
+    `put_frame()` raises this if the stream neither waits for space nor drops older frames; the new
+    frame was not accepted. The end of a `with` block raises it if accepted frames were dropped from
+    a full buffer. Put fewer frames, or increase `storage_size`. An offline stream waits for space
+    instead. Typical status: STORE_OUT_OF_MEMORY.
     """
 
 
 class StreamClosed(KvsError, RuntimeError):
-    """A stream, producer or source cannot be used here, or not any more.
+    """A stream, producer or source is closed, or belongs to another process or event loop.
 
-    It was stopped or closed, an exception from outside interrupted it, or it belongs to another
-    process (after a fork) or another event loop. Open a new one where it is needed. Typically
-    STREAM_HAS_BEEN_STOPPED, also INVALID_OPERATION and CLIENT_BEING_SHUTDOWN.
+    It was stopped or closed, it was interrupted by an exception such as KeyboardInterrupt, or it
+    belongs to another process (after a fork) or another event loop. Create a new one in the process
+    or loop that needs it. Typical status: STREAM_HAS_BEEN_STOPPED; also INVALID_OPERATION and
+    CLIENT_BEING_SHUTDOWN.
     """
 
 
 class InvalidFrame(KvsError, ValueError, TypeError):
-    """A frame, metadata item or image event that was put cannot be stored as it is.
+    """A frame, metadata item or image event is invalid and was not stored.
 
-    `put_frame()` and its kin raise it; the frame was not accepted, and the stream goes on. The end
-    of a `with` block raises it for a frame that was found to be invalid later. Correct the frame's
-    data, times, track or flags; the same frame is refused again. Typically
-    MKV_INVALID_FRAME_DATA, MKV_INVALID_FRAME_TIMESTAMP, CONTENT_VIEW_INVALID_TIMESTAMP,
+    `put_frame()` and similar methods raise this; the frame was not accepted, and the stream can be
+    used further. The end of a `with` block raises it for a frame that proved invalid only later.
+    Correct the frame's data, times, track or flags; the same frame would be refused again. Typical
+    statuses: MKV_INVALID_FRAME_DATA, MKV_INVALID_FRAME_TIMESTAMP, CONTENT_VIEW_INVALID_TIMESTAMP,
     MAX_FRAGMENT_METADATA_COUNT, and INVALID_ARG for a wrong type.
     """
 
 
 class InvalidMedia(KvsError, ValueError):
-    """A media file, a Matroska stream or codec private data is damaged, or not what KVS takes.
+    """A media file, a Matroska stream or codec private data is damaged, or KVS does not support it.
 
     Raised by `put_media()`, by the readers of `kvsproducer.mkv` and `kvsproducer.codecs`, and for a
-    stream's codec private data. Convert the media, or use an intact copy. Typically FORMAT_ERROR,
-    UNEXPECTED_EOF, MKV_INVALID_H264_H265_CPD, and ACK_ERR_INVALID_MKV_DATA with the `offset`.
+    stream's codec private data. Convert the media, or use an intact copy. Typical statuses:
+    FORMAT_ERROR, UNEXPECTED_EOF, MKV_INVALID_H264_H265_CPD, and ACK_ERR_INVALID_MKV_DATA with the
+    `offset`.
     """
 
 
 class InvalidConfiguration(KvsError, ValueError, TypeError):
-    """An option, an argument or the installation is wrong: the program has to be changed.
+    """An option or argument is wrong, or a required package is not installed.
 
-    Raised where the value is given: constructors, `from_dict()`, `open_stream()`. The detail names
-    the option, its value and what is allowed. Do not retry. Typically INVALID_ARG, NULL_ARG,
-    INVALID_DURATION_VALUE, NOT_FOUND (an extra is not installed) and the limits of single options.
+    Raised by the call that gets the value: a constructor, `from_dict()` or `open_stream()`. The
+    `detail` names the option, its value and what is allowed. Correct the program; retrying does not
+    help. Typical statuses: INVALID_ARG, NULL_ARG, INVALID_DURATION_VALUE, NOT_FOUND (an extra is
+    not installed), and the statuses for the limits of single options.
     """
 
 
 class InternalError(KvsError, RuntimeError):
     """Something failed inside the process: a callback of the program, threads, or this package.
 
-    A callback that raised is in `__cause__` or in the log. If this package is to blame, please
-    report it as a bug. Typically INTERNAL_ERROR and CREATE_THREAD_FAILED.
+    If a callback raised an exception, it is in `__cause__` or in the log. If the fault is in this
+    package, please report it as a bug. Typical statuses: INTERNAL_ERROR and CREATE_THREAD_FAILED.
     """
 
 
@@ -616,7 +630,7 @@ _STATUSES: Final[dict[type[KvsError], tuple[StatusCode, ...]]] = {
         _S.AWAITING_PERSISTED_ACK,
     ),
 }
-"""The statuses of each class, every status once."""
+"""The statuses of each class. Every status is listed once."""
 
 _CAUSES: Final = (NotAuthorized, Throttled, ConnectionFailed, TimedOut)  # of a call given up
 
@@ -646,13 +660,13 @@ BY_PLACE: Final[dict[StatusCode, tuple[type[KvsError], ...]]] = {
     _S.TRACK_INFO_MISSING: (InvalidMedia,),
     _S.ACK_ERR_FRAMES_MISSING_FOR_TRACK: (InvalidMedia,),
 }
-"""The other classes that carry a status, where the place says more than the status."""
+"""Other classes that a status can have. The code that raises it chooses the class that fits."""
 
 _CLASSES: Final = {status: cls for cls, group in _STATUSES.items() for status in group}
 
 
 def error_class(status: StatusCode) -> type[KvsError]:
-    """Return the class of the exception that carries `status`; see `BY_PLACE` for exceptions."""
+    """Return the usual exception class for `status`. `BY_PLACE` has the less usual ones."""
     return _CLASSES[status]
 
 
@@ -665,12 +679,12 @@ def kvs_error(
     timecode: int | None = None,
     offset: int | None = None,
 ) -> KvsError:
-    """Make the exception for `status`, ready to raise; see `KvsError` for the arguments."""
+    """Create the exception for `status`, without raising it. See `KvsError` for the arguments."""
     return _CLASSES[status](
         status, detail, stream=stream, upload=upload, timecode=timecode, offset=offset
     )
 
 
 def with_detail(error: KvsError, detail: str, *, stream: str | None = None) -> KvsError:
-    """Make an error of the class, status and remedy of `error` with another detail and stream."""
+    """Create an error like `error` (class, status, action) with another detail and stream."""
     return type(error)(error.status, detail, stream=stream, action=error.own_action)

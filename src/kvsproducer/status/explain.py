@@ -1,6 +1,6 @@
-"""`explain`: all texts about one status, as text for a terminal or as JSON.
+"""The function `explain`, which returns all texts about one status, for a terminal or as JSON.
 
-`kvsproducer.explain` loads this module on first use, and with it the catalogue of texts.
+The first use of `kvsproducer.explain` imports this module and reads the catalogue of texts.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _PAGES = "reference/status"  # of the documentation site
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The explanation of one status: `str()` gives text for a terminal, `as_dict()` data."""
+    """The explanation of one status. `str()` returns text for a terminal, `as_dict()` a dict."""
 
     entry: Entry
 
     @property
     def exception(self) -> str:
-        """The classes of the exceptions that carry the status, the usual one first.
+        """Names of the exception classes that can have the status, the usual one first.
 
-        Such as `InvalidConfiguration or InvalidFrame`.
+        For example `InvalidConfiguration or InvalidFrame`.
         """
         status = self.entry.status
         classes = (error_class(status), *BY_PLACE.get(status, ()))
@@ -45,7 +45,7 @@ class Explanation:
         return f"{_PAGES}/{self.entry.status.hex}"
 
     def as_dict(self) -> dict[str, str | int | bool | list[str] | None]:
-        """Return all fields for JSON; the keys are the same for every status.
+        """Return all fields as a dict for JSON. The keys are the same for every status.
 
         `value` is a number; `hex` and `printed` are hexadecimal text. `wire` lists the names that
         the service uses: errors in acks, and exceptions.
@@ -104,11 +104,11 @@ class Explanation:
 
 
 def explain(code_or_name: int | str) -> Explanation:
-    """Return the explanation of a status, to print it: `print(kvs.explain("0x5200000e"))`.
+    """Return the explanation of a status. To print it: `print(kvs.explain("0x5200000e"))`.
 
-    `code_or_name` is a value, as AWS's headers or the Error Code Reference print it, or a name in
-    any spelling. Raises InvalidConfiguration (NOT_FOUND) with suggestions for
-    an unknown code, and INVALID_ARG for another type.
+    `code_or_name` is a name in any spelling, or a value from AWS's headers or the Error Code
+    Reference. For an unknown code, raises InvalidConfiguration (NOT_FOUND) with suggestions. For
+    any type other than int or str, raises INVALID_ARG.
     """
     return Explanation(lookup(code_or_name))
 
@@ -117,10 +117,12 @@ def lookup(code: int | str) -> Entry:
     """Return the catalogue's entry for a number or a name.
 
     A number is the value in AWS's headers, the value that the reference prints, or the ErrorId of
-    an ERROR ack. A text is such a number in decimal or hexadecimal (with or without 0x), or a name
-    in upper or lower case: the status's name with or without STATUS_ (in the reference's spelling
-    or the header's), an ack's ErrorCode, or an exception such as ResourceNotFoundException.
-    Raises InvalidConfiguration (NOT_FOUND) with suggestions for anything else.
+    an ERROR ack. A text is such a number in decimal or hexadecimal (with or without 0x), or a name.
+
+    These names are accepted, in upper or lower case: the status's name with or without STATUS_ (in
+    the reference's spelling or the header's), an ack's ErrorCode, and the name of a service
+    exception such as ResourceNotFoundException. For any other number or text, raises
+    InvalidConfiguration (NOT_FOUND) with suggestions.
     """
     if not isinstance(code, int | str):
         raise kvs_error(

@@ -1,4 +1,4 @@
-"""The service's own names for errors, and their status codes: ids of ERROR acks, and exceptions.
+"""The service's ids and names for errors, in ERROR acks and exceptions, and their status codes.
 
 Sources: "PutMedia" and "Common Errors" in the API reference of Kinesis Video Streams.
 
@@ -6,7 +6,7 @@ The sources disagree about two error ids. In `ACK_ERRORS`, `name` is the name in
 documentation; `aliases` are the names in older documentation and in AWS's clients:
   4005  now: too many tracks. Before: more than one track. AWS's C client: multi-track MKV.
   4012  now: an invalid metadata name. Older documentation and AWS's C client: too many tracks.
-Clients identify an error by its id; only for these two the name adds information.
+Clients identify an error by its id. Only for these two ids does the name add information.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ ACK_ERRORS: Final[dict[int, AckError]] = {
 
 
 def ack_error(error_id: int) -> AckError:
-    """Return the error with this ErrorId; for an unknown id, that of 7000, which is retriable."""
+    """Return the error with this ErrorId. For an unknown id, return error 7000 (retriable)."""
     return ACK_ERRORS.get(error_id) or ACK_ERRORS[UNKNOWN_ACK_ERROR_ID]
 
 
@@ -128,7 +128,7 @@ EXCEPTIONS: Final[Mapping[str, StatusCode]] = {
     "UnrecognizedClientException": _S.SERVICE_CALL_NOT_AUTHORIZED_ERROR,
     "ValidationException": _S.SERVICE_CALL_INVALID_ARG_ERROR,
 }
-"""The status that the producer and the reader report for an exception of the service, by name."""
+"""Name of a service exception -> the status that the producer and the reader report for it."""
 
 
 def wire_names(status: StatusCode) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
-"""Texts of operating system errors for our own messages: without error numbers, on one line.
+"""Get texts of operating system errors for messages, on one line and without error numbers.
 
-`str(OSError)` is "[Errno 2] No such file or directory: 'x'". Our messages name the path themselves,
-so they need only "No such file or directory". The result is never empty.
+`str(OSError)` is "[Errno 2] No such file or directory: 'x'". The messages of this package contain
+the path anyway, so they need only "No such file or directory". The result is never empty.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _NUMBER: Final = re.compile(r"\[(?:Errno|WinError) -?\d+\] ?")
 
 
 def in_words(error: BaseException) -> str:
-    """Return the reason for `error` without its path: `No such file or directory`.
+    """Return the reason for `error` without the path, such as `No such file or directory`.
 
-    For an error that is not from the operating system: its text, or the name of its type.
+    If the error is not from the operating system, return its text, or the name of its type.
     """
     number = getattr(error, "errno", None) or 0
     words = getattr(error, "strerror", None) if number else None  # also in FFmpeg's errors
@@ -28,7 +28,10 @@ def in_words(error: BaseException) -> str:
 
 
 def without_numbers(error: BaseException) -> str:
-    """Return the whole text of `error`, with its path but without its number, or its type."""
+    """Return the text of `error` without the error number.
+
+    If there is no text, return the name of the type of `error`.
+    """
     return _plain(str(error)) or type(error).__name__
 
 
