@@ -125,11 +125,11 @@ def get(
     proxy: Proxy = None,
     as_json: Json = False,
 ) -> None:
-    """Get media out of a stream as a playable MKV.
+    """Get media from a stream as a playable MKV.
 
-    Ends when nothing new has come for --idle, unless --follow. Timecodes stay as stored:
-    milliseconds since 1970. Where the tracks change a file of its own begins: OUT.mkv, OUT-2.mkv
-    and so on. Without any fragment it exits 1.
+    Ends when no new media has arrived for the --idle time, except with --follow. Timecodes stay as
+    stored: milliseconds since 1970. When the tracks change, a new file begins: OUT.mkv, OUT-2.mkv
+    and so on. Exits with 1 if there is no fragment.
 
     Example: kvs get front-door -o - | ffplay -
     """

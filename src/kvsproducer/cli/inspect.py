@@ -196,7 +196,8 @@ def _note(found: Inspection, problems: Sequence[Problem], *, begins: bool = Fals
     """Add problems to the inspection, and to the fragments that they belong to.
 
     A fragment gets only one problem with the same status. `begins`: a fragment has just begun. A
-    problem without another fragment is then added to it, such as one of the document's header.
+    problem that matches no fragment is then added to this one, such as a problem of the document's
+    header.
     """
     for status, text, timecode_ms, refused in problems:
         of_file = found.problems if refused else found.warnings

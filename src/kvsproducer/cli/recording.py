@@ -165,7 +165,7 @@ class Recording:
     def _next_path(self) -> str:
         """Return the path for the next document: OUT.mkv, then OUT-2.mkv and so on.
 
-        Existing files are skipped.
+        After the first document, names of existing files are skipped unless `force` is set.
         """
         number, path = self.documents, Path(self.path)
         if number == 1:

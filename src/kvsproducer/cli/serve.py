@@ -120,7 +120,7 @@ def serve(
 
     It speaks the service's HTTP API: boto3 and AWS's own producers work with it unchanged. The
     first line printed is `listening on http://HOST:PORT` (https with one of the --tls options).
-    With --data, what was acknowledged as PERSISTED is still there after a restart. -v prints a
+    With --data, fragments acknowledged as PERSISTED are kept after a restart. -v prints a
     line for each request, -vv also prints the acks and each stored fragment.
 
     Example: kvs serve --port 8080 --data ./kvs-data

@@ -33,7 +33,8 @@ def tracing(path: str | None) -> Iterator[None]:
     """Trace the frames that are put in the block, and write the trace to `path`.
 
     If `path` is None, nothing is traced. The file is written when the block ends, even after an
-    exception. Raises WRITE_TO_FILE_FAILED; if the file cannot be opened, before the block begins.
+    exception. Raises WRITE_TO_FILE_FAILED. If the file cannot be opened, the error is raised before
+    the block begins.
     """
     if path is None:
         yield

@@ -131,7 +131,7 @@ class ArrivalRate:
 
     The rate is measured over a second or more. `frame` is the duration of a picture in ticks, by
     the stream's own frame rate. It is used until a rate has been measured. Pictures that arrive
-    more than 4 times as fast come from a recording in the pipe; then the rate is not measured.
+    more than 4 times as fast come from a recording in the pipe; then the rate is not changed.
     """
 
     def __init__(self, frame: int) -> None:

@@ -39,8 +39,8 @@ class FieldReader:
 
     def __init__(self, extradata: bytes) -> None:
         self._sps: dict[int, h264.Sps] = {}
-        self._sets: dict[int, h264.Sps] = {}  # by the id of the PPS that names them
-        self._length_size = 0  # by the id of the PPS that refers to them
+        self._sets: dict[int, h264.Sps] = {}  # by the id of the PPS that refers to them
+        self._length_size = 0  # bytes of the length before each NAL unit, 0 for Annex-B
         units: list[Buffer] = []
         try:
             if extradata[:1] == b"\x01":

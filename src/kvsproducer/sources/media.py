@@ -112,7 +112,7 @@ class MediaReader(Protocol):
 
     @property
     def raw(self) -> bool:
-        """Whether this is a plain Annex-B stream, which has no times, so that they are derived."""
+        """Whether this is a plain Annex-B stream. It has no times, so they are derived."""
         ...
 
     def packets(self) -> Packets:

@@ -17,7 +17,7 @@ __all__ = ["pace"]
 def pace(
     frames: Iterable[Frame], clock: Callable[[], int], sleep: Callable[[float], object]
 ) -> Iterator[Frame]:
-    """Yield each frame as long after the first one as its dts is after the first frame's dts.
+    """Wait until each frame is due by its dts, counted from the first frame, and yield it.
 
     A late frame is yielded at once. It does not delay the frames after it. The clock must be
     monotonic, because the wall clock may be set.

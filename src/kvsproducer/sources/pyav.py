@@ -209,10 +209,10 @@ class ContainerReader:
         self.reach = max((entry.pos + entry.size for entry in last), default=0)
 
     def _find_unread(self, file: str | BinaryIO) -> UnreadBytes | None:
-        """Return an `UnreadBytes`, or None if the positions of packets do not show skipped bytes.
+        """Return an `UnreadBytes`, or None if packet positions cannot show skipped bytes.
 
-        They do in Matroska and FLV files, if FFmpeg does not change the packets of any codec in the
-        file.
+        They can in Matroska and FLV files, if FFmpeg does not change the packets of any codec in
+        the file.
         """
         flv = self.format_name == "flv"
         if not isinstance(file, str) or not (flv or "matroska" in self.format_name):
@@ -226,7 +226,7 @@ class ContainerReader:
         return self.format_name in _RAW
 
     def _choose_tracks(self) -> None:
-        """Choose the first video and audio track: of those that KVS can take, else of all."""
+        """Choose one video and one audio track: the first that KVS can take, else the first."""
         found: dict[Kind, list[tuple[av.stream.Stream, MediaTrack]]] = {kind: [] for kind in Kind}
         for stream in self._container.streams:
             kind = {"video": Kind.VIDEO, "audio": Kind.AUDIO}.get(stream.type)
@@ -314,7 +314,7 @@ class ContainerReader:
         self.repairs += 1
 
     def _demux(self) -> Iterator[MediaPacket]:
-        """Yield packets; continue after data that FFmpeg cannot read, if it can go on."""
+        """Yield packets. Continue after data that FFmpeg cannot read, if more can be read."""
         may_have_keys = "mp4" in self.format_name
         readings = {
             index: _TrackReading(kind, kind in self._encrypted, may_have_keys)

@@ -170,7 +170,10 @@ class _Display:
         self._next: int | None = None  # when the next picture is shown
 
     def show(self, packet: MediaPacket | None) -> None:
-        """Pass a picture (None: the end) to the decoder, and time the pictures that it returns."""
+        """Pass a picture to the decoder, and set the times of the pictures that it returns.
+
+        None marks the end of the stream.
+        """
         if packet is not None:
             self._inside[packet.number] = packet
         for number in self._show(packet) or ():
@@ -193,7 +196,10 @@ class _Display:
         self._next = packet.pts + (packet.duration or self._frame)
 
     def ready(self, keep: int) -> Iterator[MediaPacket]:
-        """Yield the first waiting pictures: those with a time, and others if over `keep` wait."""
+        """Yield waiting pictures, in order, up to the first one without a time.
+
+        If more than `keep` pictures wait, the first ones are yielded even without a time.
+        """
         waiting = self.waiting
         while waiting and (waiting[0].pts is not None or len(waiting) > keep):
             packet = waiting.popleft()

@@ -279,8 +279,8 @@ class Source:
         A fragment begins at the first key frame after `fragment_duration`. The stream need not sort
         frames, because they are in the right order already. One of two tracks may stop: in a live
         source, or in a file with a shorter track. Then the stream continues without it
-        (`frame_order_mode`). `options` are options of `StreamInfo` that override the ones chosen
-        here. Raises INVALID_ARG for an unknown option, and what `StreamInfo` raises.
+        (`frame_order_mode`). `options` are options of `StreamInfo`, and override the options above.
+        Raises INVALID_ARG for an unknown option, and what `StreamInfo` raises.
         """
         adaptation = NalAdaptation.NONE
         for put in self._put.values():
@@ -429,7 +429,10 @@ class Source:
         )
 
     def _by_own_times(self) -> Iterator[tuple[MediaPacket, int]]:
-        """Yield each packet with the offset to its times that puts the first one at the start."""
+        """Yield each packet with the offset to add to its times.
+
+        The offset moves the first frame to `start`, or to now if `start` is None.
+        """
         shift: int | None = None
         for packet in self._interleaver.order(self._chosen()):
             if self._closed:
@@ -442,7 +445,11 @@ class Source:
             yield packet, shift
 
     def _by_arrival(self) -> Iterator[tuple[MediaPacket, int]]:
-        """Yield each packet when it is due, with the offset from its times to wall-clock time."""
+        """Yield each packet when it is due, with the offset to add to its times.
+
+        The offset turns the packet's own times into wall-clock times; it follows from when packets
+        arrive.
+        """
         self._arrivals = clock = ArrivalClock(self._clock, self._monotonic)
         video = self._reader.tracks[0]
         if self._reader.raw and not video.reordered:
@@ -524,8 +531,8 @@ class Source:
         If a packet is being read now, the file is closed after that. Another thread may be reading
         it, or this thread if a signal handler calls `close`.
 
-        This also ends FFmpeg's threads. If they were left to a later garbage collection, it might
-        run in a forked child. There these threads do not exist, and waiting for them would hang or
+        This also ends FFmpeg's threads. If a later garbage collection ended them instead, it might
+        run in a forked child, where these threads do not exist. Waiting for them would then hang or
         crash.
         """
         self._closed = True

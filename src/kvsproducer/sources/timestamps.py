@@ -201,7 +201,7 @@ class TrackTimes:
         return self._handle_step(packet, step)
 
     def _is_guess(self, packet: MediaPacket) -> bool:
-        """Return whether a packet's dts is a wrong guess of FFmpeg, after a pause in Matroska.
+        """Return whether FFmpeg guessed a packet's dts wrongly, after a pause in the recording.
 
         A Matroska file has no decode times. FFmpeg uses the presentation times in increasing order,
         so the first pictures after a pause get decode times from before the pause.

@@ -110,7 +110,7 @@ def put_track(
 
 
 def _as_it_is(track: MediaTrack) -> str:
-    """Return a hint at `--any-codec` for error messages, if Matroska has the codec."""
+    """Return a hint about `--any-codec` for an error message, or "" if it would not help."""
     return " (--any-codec stores it as it is)" if track.codec in MATROSKA else ""
 
 

@@ -64,7 +64,7 @@ def demo(
 ) -> None:
     """Show the main job: file -> stream -> file, against a local endpoint, and check every byte.
 
-    Exits 1 when anything that came back differs from what was put.
+    Exits with 1 if the media that was read back differs from the media that was put.
 
     Example: kvs demo --source clip.mp4
     """
