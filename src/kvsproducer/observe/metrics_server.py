@@ -6,9 +6,9 @@ reason as JSON, if a stream has failed, or if the service has sent no ack for to
 stream holds frames. To measure that time, the server checks the streams twice a second, even if
 there are no requests.
 
-The server listens on 127.0.0.1 unless `host` gives another address, and has no authentication. So
-that clients cannot exhaust its threads, a connection carries one request, is closed after 10 s, and
-the oldest one is closed if there are more than 32.
+The server listens on 127.0.0.1 unless `host` gives another address, and has no authentication.
+Clients cannot exhaust its threads: a connection carries one request and is closed after 10 s. If
+there are more than 32 connections, the oldest ones are closed.
 
 This module needs the extra `metrics`; it is the only one that imports `prometheus_client`.
 """

@@ -43,7 +43,7 @@ HOPS: Final[tuple[Hop, ...]] = (
 
 @contextmanager
 def traced(profiler: Profiler, more: Iterable[Hop] = ()) -> Iterator[None]:
-    """Record a span for each call of a hop until the `with` block ends.
+    """Record a span for each call of a hop (a traced step) until the `with` block ends.
 
     profiler: a `kvsproducer.trace.Profiler`, which records the spans.
     more: further hops, as (class or module, name of the method, name of the span). For a generator

@@ -1,6 +1,7 @@
 """Continuous retry: restart failed streams automatically, because a camera has no operator.
 
-Source: the C producer's second set of stream callbacks. It has three parts, written as tables:
+Source: the C producer's second set of stream callbacks. The policy has three parts, written as
+tables:
 
 - Failures that are retried. If a stream that has never been ready, or the client, fails with one of
   these, it starts again. AWS's reset drops the frames of the stream; ours keeps them, within the

@@ -70,7 +70,8 @@ class StreamFacade:
     def drops(self) -> dict[str, int]:
         """The number of dropped frames so far, by the value of their `DropReason`.
 
-        If a reason has a status, its name follows: `{"overflow": 2, "invalid: MKV_...": 1}`.
+        If a reason has a status, the name of the status follows the reason:
+        `{"overflow": 2, "invalid: MKV_...": 1}`.
         """
         self._engine.refuse_fork()
         with self._lock:

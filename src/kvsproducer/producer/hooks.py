@@ -20,7 +20,10 @@ class Callbacks(Protocol):
     """The type of `Producer(callbacks=...)`, which `CallbacksProvider` implements."""
 
     def start(self, log_level: int) -> Hooks:
-        """Return the hooks for a producer; raise INVALID_OPERATION if another one uses them."""
+        """Return the hooks for a producer.
+
+        Raises INVALID_OPERATION if another producer uses them.
+        """
 
 
 class Hooks(Protocol):

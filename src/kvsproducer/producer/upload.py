@@ -7,10 +7,10 @@ milliseconds and sends more data together: no viewer waits for it, and one write
 would use most of the CPU time. All buffers that the core returns at once are joined to one write,
 because with TLS each write is a record. The bytes of the response go to the core as they arrive.
 
-A request may be idle while there is nothing to send. But if the service reads none of the data, or
-sends no ack for the data, for `STALL_S` seconds, the request is aborted, as with libcurl's
-low-speed limit in the C producer. `run` returns how the request ended, for the core's
-`upload_ended`. Source: the PutMedia page of the API reference.
+A request may be idle while there is nothing to send. But the request is aborted if for `STALL_S`
+seconds the service reads none of the data or sends no ack for them. (The C producer uses libcurl's
+low-speed limit for this.) `run` returns how the request ended, for the core's `upload_ended`.
+Source: the PutMedia page of the API reference.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """The lock of a producer, and how threads and coroutines wait for changes of the core.
 
-The lock is an `RLock` only because an `RLock` knows which thread owns it. If a signal handler or a
-finalizer calls the producer in the middle of another call of the same thread, the new call raises;
-with another kind of lock it would wait forever. No thread takes the lock twice. Code that holds the
-lock must not log, because a handler of `logging` may call the producer. While the main thread holds
-the lock, Ctrl-C is deferred: see `kvsproducer.service.interrupts`.
+The lock is an `RLock` only because an `RLock` knows which thread owns it. A signal handler or a
+finalizer may call the producer in the middle of another call of the same thread. The inner call
+then raises; with another kind of lock it would wait forever. No thread takes the lock twice. Code
+that holds the lock must not log, because a handler of `logging` may call the producer. While the
+main thread holds the lock, Ctrl-C is deferred: see `kvsproducer.service.interrupts`.
 
 A thread waits on a condition until `change_count` grows. The condition has a lock of its own, so
-that the thread does not hold the producer's lock while it waits, and Ctrl-C ends the wait at once.
+the thread does not hold the producer's lock while it waits. Ctrl-C therefore ends the wait at once.
 A coroutine waits in `changes`, on the producer's loop.
 """
 

@@ -1,10 +1,11 @@
 """Read stored media: GetMedia yields fragments, ListFragments returns a list.
 
-GetMedia returns one MKV document per fragment. It contains the producer's header and cluster,
-between two Tags elements of the service: the first one has the fragment's number and timestamps,
-the second one a continuation token and how far the reader is behind. `Assembler` parses these bytes
-into `ReadFragment`s without I/O; `get_media` fetches them. Sources: the GetMedia and ListFragments
-pages of the API reference.
+GetMedia returns one MKV document per fragment. Each document contains the producer's header and
+cluster, between two Tags elements of the service. The first element has the fragment's number and
+timestamps. The second one has a continuation token and says how far the reader is behind the newest
+media. `get_media` fetches the documents, and `Assembler` converts their bytes into `ReadFragment`s
+without I/O.
+Sources: the GetMedia and ListFragments pages of the API reference.
 
 `get_media` blocks between fragments; the asyncio version is `kvsproducer.aio.get_media`.
 """
@@ -356,7 +357,7 @@ async def fragments(
 async def _answer_limit(where: str) -> AsyncGenerator[asyncio.Timeout, None]:
     """Raise SERVICE_CALL_TIMEOUT_ERROR if the block takes more than 60 s.
 
-    The block may reschedule the timeout that this yields. Connecting has a limit of its own.
+    The `with` block gets the timeout object and may reschedule it. Connecting has another limit.
     """
     limit = asyncio.timeout(_ANSWER_LIMIT_S)
     try:

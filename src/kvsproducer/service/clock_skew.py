@@ -31,8 +31,8 @@ _HALF_SECOND: Final = TICKS_PER_SECOND // 2  # a Date is cut to its second
 class ClockSkew:
     """The difference in `ticks`: the service's clock minus this machine's; 0 while they agree.
 
-    `on_change(ticks)` is called in any thread when the clocks begin to differ, when the difference
-    changes by a minute or more, and with 0 when they agree again.
+    `on_change(ticks)` may be called in any thread. It is called when the clocks begin to differ,
+    when the difference changes by a minute or more, and with 0 when the clocks agree again.
     """
 
     def __init__(self) -> None:

@@ -2,8 +2,8 @@
 
 Everything that talks to the service (`Producer`, `get_media`, `list_fragments`, `put_media`, and
 their asyncio twins) takes either `connection=` or the fields of `Connection` as keywords. This
-module is the only place that names them: a function declares `connection: Connection | None` and
-`**options: Unpack[ConnectionOptions]`, and passes both to `connection_from`.
+module is the only place that names the fields: a function declares `connection: Connection | None`
+and `**options: Unpack[ConnectionOptions]`, and passes both to `connection_from`.
 
 A `Connection` is a plain value. It owns no socket, thread or botocore session, so that it needs no
 `close` and may be used from several threads at once.

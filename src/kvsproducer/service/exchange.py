@@ -1,16 +1,16 @@
 """HTTP calls with a JSON object in the request and in the response, over kept-alive connections.
 
-All requests but PutMedia and GetMedia go through this module. Opening many streams makes several
-calls for each of them within a short time, so an idle connection stays open for `KEPT_S` and the
-next call uses it again. It does not stay open for longer: when the network changes (Wi-Fi to
-mobile), a kept connection no longer works, and a call on it fails only after the whole time limit.
+All requests but PutMedia and GetMedia go through this module. Each stream that is opened makes
+several calls within a short time. So an idle connection stays open for `KEPT_S`, and the next call
+uses it again. It does not stay open for longer, because it no longer works when the network changes
+(Wi-Fi to mobile). A call on it would then fail only after the whole time limit.
 
 The service may close a connection just as a call is sent on it. That is not a failure: the call is
 sent again, if necessary on a new connection. All calls may be repeated. A repeated CreateStream is
 answered with ResourceInUseException, which the core treats as "the stream exists".
 
-There is a time limit for connecting and one for the whole exchange, so that a remote host that
-sends slowly cannot delay a call without a limit.
+Connecting has a time limit, and the whole exchange has another one, even if the remote host sends
+slowly but without a pause.
 """
 
 from __future__ import annotations

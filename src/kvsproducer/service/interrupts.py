@@ -5,8 +5,8 @@ changes many fields that belong together. An exception between two of the change
 inconsistent: a frame could use space in the storage without being in the buffer, or be in the
 buffer without being counted. So the interrupt must wait until the call returns. The first producer
 that is created in the main thread replaces Python's default handler of SIGINT, as `asyncio.Runner`
-does, and the last producer that is closed restores it. If the program has installed a handler of
-its own, that handler stays.
+does. The last producer that is closed restores it. If the program has installed a handler of its
+own, that handler stays.
 
 The handler needs to know whether the main thread is inside the core. It asks the producer's lock: a
 thread takes the lock before it enters the core and releases it afterwards, and the lock knows which

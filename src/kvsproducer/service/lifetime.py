@@ -1,9 +1,9 @@
 """Close open producers when the interpreter exits, and refuse their use after a fork.
 
 If a script never calls `close`, its blocking producers are closed at exit, all of them together
-within `EXIT_LIMIT_S`, and a `RuntimeWarning` counts the frames that were dropped. The event loop of
-an asyncio producer no longer runs by then, so the frames that it holds are dropped at once. All
-threads of the package are daemons, so that none of them keeps the interpreter running.
+within `EXIT_LIMIT_S`. A `RuntimeWarning` counts the frames that were dropped. The event loop of an
+asyncio producer no longer runs by then, so the frames that the producer holds are dropped at once.
+All threads of the package are daemons, so that none of them keeps the interpreter running.
 
 A producer does not survive a fork: its threads exist only in the parent, and one of them may have
 held the producer's lock. So every method compares process ids before it takes the lock, and in the

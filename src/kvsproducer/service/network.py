@@ -1,9 +1,9 @@
 """How connections are made: address family, proxy, trusted certificates, User-Agent.
 
 There is one `Network` for each `Service`. The control plane, PutMedia and GetMedia all connect
-through it, with aiohttp. PutMedia and GetMedia have a session and a connection for each request:
-a shared connector would block upload 101, and separate sockets can be shut down when the remote
-host stops reading. Control-plane calls share their connections (`exchange`).
+through it, with aiohttp. PutMedia and GetMedia have a session and a connection for each request. A
+shared connector would block upload 101 (its limit is 100 connections). Separate sockets can be shut
+down when the remote host stops reading. Control-plane calls share their connections (`exchange`).
 
 No request follows a redirect, because that would send the session token to another host. No request
 asks for compression and no response is decompressed, because a small response could fill the
@@ -14,7 +14,7 @@ reduces the load on an overloaded service. But if this machine has no route (the
 modem is connecting), each second of delay costs frames. So `pause` looks for a route twice a second
 while there is none. When it finds one, it ends after a random part of a second, because all cameras
 of a site get their route back at the same moment. The check sends nothing: it reads the kernel's
-routing table. If there is a route but packets are lost, the whole delay is waited.
+routing table. If there is a route but packets are lost, `pause` waits for the whole delay.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ class Network:
         """Return a session for requests to `url`; it appends the sockets it opens to `sockets`.
 
         tls: the TLS context to use instead of the default one.
-        receive_buffer: size of the socket's receive buffer in bytes, which limits how much of a
-            response one turn of the event loop has to parse; None: the system's default.
+        receive_buffer: size of the socket's receive buffer in bytes. It limits how much of a
+            response one turn of the event loop has to parse. None: the system's default.
         kept_s: how many seconds an idle connection stays open. A request that uses such a
             connection appends True to the list that was passed as its `trace_request_ctx`.
         """

@@ -1,9 +1,10 @@
 """Convert the failures of HTTP calls into the result numbers of the core.
 
-The core knows the result of a call as a number: an HTTP status, or one of the 10000s of AWS's
-producer libraries. This module converts aiohttp's exceptions and the service's exception names into
-such a number and a message, which says what happened, with which host, and what to check. No other
-module interprets them, so a cause has the same number and the same message in put and get.
+The core knows the result of a call as a number: an HTTP status, or a number from 10000 on that
+AWS's producer libraries define. This module converts aiohttp's exceptions and the service's
+exception names into such a number and a message. The message says what happened, with which host,
+and what to check. No other module interprets the exceptions, so a cause has the same number and
+message in put and get.
 
 Sources: the API reference of Kinesis Video Streams (errors of each operation); the C producer's use
 of libcurl for the numbers of time-outs, TLS failures and unsupported protocols.

@@ -99,7 +99,7 @@ def _signer() -> type[SigV4Auth]:
     from botocore.auth import SigV4Auth
 
     class QuietSigV4Auth(SigV4Auth):
-        """Uses the date in the request's context, and does not log the session token."""
+        """A signer that uses the date in the request's context and logs no session token."""
 
         def add_auth(self, request: Any) -> None:
             self._modify_request_before_signing(request)  # type: ignore[attr-defined]  # not in stubs

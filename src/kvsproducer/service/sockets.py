@@ -1,8 +1,8 @@
 """Close the sockets that aiohttp has opened, even if the remote host no longer reads.
 
 Closing a transport first waits until its buffer is written, and then needs a few more turns of the
-event loop. If the remote host no longer reads, the socket would stay open without a limit; and if
-the loop ends together with the request, those turns never come.
+event loop. If the remote host no longer reads, the buffer is never written, and the socket would
+stay open without a limit. If the loop ends together with the request, the further turns never come.
 """
 
 from __future__ import annotations

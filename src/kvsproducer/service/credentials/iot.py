@@ -1,4 +1,4 @@
-"""Credentials from AWS IoT: a device gets temporary credentials of a role for its certificate.
+"""Credentials from AWS IoT: a device uses its certificate to get temporary credentials of a role.
 
 The request is `GET https://ENDPOINT/role-aliases/ALIAS/credentials` with the device's certificate
 (mutual TLS) and the header `x-amzn-iot-thingname`; the response is JSON. Sources: AWS IoT Core
@@ -86,7 +86,7 @@ _CERTIFICATE_ALERTS: Final = (
 
 @dataclass(frozen=True, slots=True, repr=False)
 class IotCredentials:
-    """A credentials provider that gets a role's credentials for a device's certificate.
+    """A credentials provider that uses a device's certificate to get credentials of a role.
 
     endpoint: the account's credential endpoint, which `aws iot describe-endpoint --endpoint-type
         iot:CredentialProvider` prints: a host name, optionally with `https://` and `:port`.

@@ -138,8 +138,8 @@ class SessionCredentials:
     def renew(self) -> None:
         """Search the chain again, because a session keeps the credentials that it found first.
 
-        This reads files, credential processes and metadata services anew. Credentials that were set
-        on the session stay. Raises CLIENT_AUTH_CALL_FAILED.
+        This reads files, credential processes and metadata services anew. Credentials that the
+        program has set on the session are kept. Raises CLIENT_AUTH_CALL_FAILED.
         """
         try:
             known = self._renewed or self._session.get_credentials()
