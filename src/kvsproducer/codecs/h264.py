@@ -153,7 +153,10 @@ def parse_sps(unit: bytes) -> Sps:
 
 
 def _read_sps(bits: BitReader) -> Sps:
-    """Read an SPS up to and including vui_parameters_present_flag; raises as `parse_sps`."""
+    """Read an SPS up to and including vui_parameters_present_flag.
+
+    Raises what `parse_sps` raises.
+    """
     bits.skip(8)
     profile, constraints, level = bits.read(8), bits.read(8), bits.read(8)
     sps_id = bits.ue()
@@ -202,7 +205,8 @@ def may_reorder(unit: bytes) -> bool:
     """Return True if the display order of pictures may differ from their decoding order.
 
     It cannot differ with the Baseline profile, with pic_order_cnt_type 2, or if the VUI limits the
-    reordering to 0 frames. A VUI that is cut off counts as no limit. Raises as `parse_sps`.
+    reordering to 0 frames. A VUI that is cut off counts as no limit. Raises what
+    `parse_sps` raises.
     """
     bits = BitReader(unescape(unit[:_MAX_SPS_SIZE]))
     sps = _read_sps(bits)
@@ -254,7 +258,10 @@ def _skip_hrd(bits: BitReader) -> None:
 
 
 def parse_pps_ids(unit: Buffer) -> tuple[int, int]:
-    """Return the id of a PPS and the id of its SPS; raises as `BitReader` if it is cut off."""
+    """Return the id of a PPS and the id of its SPS.
+
+    Raises BIT_READER_OUT_OF_RANGE if the PPS is cut off.
+    """
     bits = BitReader(unescape(bytes(unit[:_SLICE_HEAD])))
     bits.skip(8)
     return bits.ue(), bits.ue()
@@ -263,8 +270,8 @@ def parse_pps_ids(unit: Buffer) -> tuple[int, int]:
 def parse_slice(unit: Buffer, sets: Mapping[int, Sps]) -> Slice | None:
     """Parse the header of a slice unit; `sets` has the SPS for each PPS id.
 
-    Returns None if the unit is not a slice, or if its PPS is not in `sets`. Raises as `BitReader`
-    if it is cut off.
+    Returns None if the unit is not a slice, or if its PPS is not in `sets`. Raises
+    BIT_READER_OUT_OF_RANGE if the unit is cut off.
     """
     kind = nal_type(unit, _CODEC)
     if kind not in _SLICES:

@@ -77,8 +77,8 @@ class Sps:
 class HevcConfig:
     """The content of an hvcC record.
 
-    `general` is as in `Sps`, `length_size` is the size in bytes of the length before each NAL unit
-    of a frame, and `units` are pairs of NAL unit type and parameter set.
+    `general` is as in `Sps`. `length_size` is the size in bytes of the length before each NAL unit
+    of a frame. `units` are pairs of NAL unit type and parameter set.
     """
 
     general: bytes

@@ -123,7 +123,10 @@ def annexb_to_avcc(data: bytes) -> tuple[list[Buffer], int]:
 
 
 def split_annexb(data: bytes) -> list[memoryview]:
-    """Return the units of an Annex-B stream without start codes; raises as `annexb_to_avcc`."""
+    """Return the units of an Annex-B stream without start codes.
+
+    Raises what `annexb_to_avcc` raises.
+    """
     buffers, _ = annexb_to_avcc(data)
     return [memoryview(unit) for unit in buffers[1::2]]
 
@@ -132,8 +135,9 @@ def iterate_annexb(data: bytes) -> Iterator[memoryview]:
     """Yield, for each unit of an Annex-B frame, the data from its beginning to the frame's end.
 
     The end of a unit is searched only when the caller requests the next unit. So reading the first
-    units takes little time, even in a large frame. Empty units are left out. Raises what
-    `annexb_to_avcc` raises.
+    units takes little time, even in a large frame. Empty units are left out. Data that is not
+    Annex-B raises MKV_INVALID_ANNEXB_NALU_IN_FRAME_DATA, but only when the iteration reaches the
+    fault.
     """
     view = memoryview(data)
     end = len(data) if not data or data[-1] else len(data.rstrip(b"\0"))

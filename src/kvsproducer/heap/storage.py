@@ -32,7 +32,7 @@ class StorageType(IntEnum):
 
 
 class StorageDescription(Protocol):
-    """The fields that `store_for` reads, such as those of `client.StorageInfo`."""
+    """The fields that `store_for` reads. `client.StorageInfo` has them."""
 
     @property
     def storage_type(self) -> int:

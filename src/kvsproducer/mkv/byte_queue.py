@@ -1,9 +1,9 @@
 """A queue of received bytes, from which the parser takes whole elements.
 
-Chunks are kept as received. They are joined only when an element that spans several is taken, so
-each byte is copied once, and a large element in many chunks takes linear time. Tiny chunks are
-first collected in a larger buffer (one more copy), so that a peer that sends single bytes cannot
-make the queue use much more memory than the data.
+Chunks are kept as received. They are joined only when the parser takes an element that spans
+several chunks. So each byte is copied once, and a large element in many chunks takes linear time.
+Tiny chunks are first collected in a larger buffer (one more copy). Otherwise, a peer that sends
+single bytes could make the queue use much more memory than the data.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _GATHERED_BYTES: Final = 16 * 1024
 
 
 class ByteQueue:
-    """Bytes to be parsed: `available` is their number, `offset` the number of bytes taken."""
+    """Bytes to be parsed: `available` bytes are left, and `offset` bytes have been taken so far."""
 
     __slots__ = ("_chunks", "_head", "_position", "available", "offset")
 

@@ -122,9 +122,9 @@ class MkvGenerator:
     with `absolute_timecodes`, else to the stream's first pts.
 
     `segment_uuid` has 16 bytes; `client_id` is appended to `application` in the header. With
-    `strict`, it is an error if codec private data cannot be parsed, or if the first frame of a
-    fragment has a pts that differs from its dts. Without `strict` (as in AWS's producer), such a
-    track has no Video or Audio element, and any pts is accepted.
+    `strict`, codec private data that cannot be parsed is an error. So is a fragment whose first
+    frame has different pts and dts. Without `strict` (as in AWS's producer), a track with such data
+    has no Video or Audio element, and any pts is accepted.
 
     Raises MKV_INVALID_CONTENT_TYPE_LENGTH, _CLIENT_ID_LENGTH, _TIMECODE_SCALE,
     _CLUSTER_DURATION, _SEGMENT_UUID, _TRACK_UID, _CODEC_ID_LENGTH, _TRACK_NAME_LENGTH,

@@ -57,7 +57,7 @@ def tags(pairs: Iterable[tuple[str, str]]) -> bytes:
 def tag_part(level: str, name: str, value: str) -> bytes:
     """Make the element for one pair: whole "tags", or only the "tag" or "simple_tag" inside it.
 
-    Raises as `tags`, and MKV_INVALID_PARENT_TYPE for another `level`.
+    Raises what `tags` raises, and MKV_INVALID_PARENT_TYPE for another `level`.
     """
     if level not in _LEVELS:
         raise kvs_error(

@@ -199,8 +199,9 @@ class Ledger:
     def confirm(self, view: ContentView, end: int, final: int = PERSISTED) -> None:
         """Count the session's items before `end` as persisted, because the service has stored them.
 
-        Exception: items that were sent on a lost connection, and were not sent again, are dropped
-        as UNCONFIRMED, unless their own fragment has an ack with one of the flags `final`.
+        Items that were sent on a lost connection, and were not sent again, are an exception. If
+        their own fragment has no ack with one of the flags `final`, they are dropped as
+        UNCONFIRMED.
         """
         start = max(self.settled, view.tail)
         if end <= start:

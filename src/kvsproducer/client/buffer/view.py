@@ -453,7 +453,7 @@ class ContentView:
         return None
 
     def line_of(self, index: int) -> int:
-        """Return the number of an item's time line: that of the newest, or of the one before."""
+        """Return the number of an item's time line: the newest time line, or the one before it."""
         return self.line if index >= self.line_start else self.line - 1
 
     def next_start(self, index: int) -> int:
