@@ -1,5 +1,6 @@
-"""The producer client as a sans-I/O state machine: no clock, random numbers, sockets, threads,
-files.
+"""The producer client as a sans-I/O state machine: it has no clock, sockets, threads or files.
+
+Times and random numbers are arguments.
 
 Other packages import everything below from here. `client` describes the four kinds of traffic, and
 `stream` describes how a frame passes through the client.

@@ -552,4 +552,4 @@ _ANSWERS: Final[dict[StreamState, Callable[[StreamControl, object, int], Input]]
     _T.GET_TOKEN: StreamControl._use_token,
     _T.PUT_STREAM: StreamControl._use_upload,
 }
-"""Functions that turn a successful answer into an input; in other states it is the status."""
+"""Functions that turn a successful answer into an input; without one, the status is the input."""

@@ -124,8 +124,8 @@ class ClientInfo:
         stop_stream_timeout: How long a stopped stream waits for its last acks. Default: 120 s.
         offline_buffer_availability_timeout: How long `put_frame` of an offline stream waits for
             space in the buffer while the service stores nothing. Default: 15 s.
-        log_level: What `PlatformCallbacks.log_print` gets, in AWS's numbers: 1 (verbose) to 7
-            (silent). Default: 4 (warnings).
+        log_level: Lowest level of the messages that `PlatformCallbacks.log_print` gets, in AWS's
+            numbers: 1 (verbose) to 7 (silent). Default: 4 (warnings).
         automatic_streaming_flags: 0: the open fragment of an idle stream is ended after 20 s
             (intermittent producer); 256: the fragment stays open. Default: 0.
         reserved_callback_period: How often idle streams are checked, 1 ms or more. Default: 5 s.

@@ -419,7 +419,7 @@ class EventQueue:
     def _merge(self, event: Event) -> bool:
         """Merge an event into a queued one; return False if no queued event can merge with it.
 
-        The loop is short unless the queue is full. It passes only events that merge themselves, so
+        The loop is short unless the queue is full. It passes only events of kinds that merge, so
         there is about one of each kind.
         """
         events, full = self._events, len(self._events) >= self._bound

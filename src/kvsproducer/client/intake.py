@@ -14,8 +14,8 @@ A frame goes through three stages. A stage that refuses a frame changes nothing.
    Frames of several tracks are first put into one order by the order coordinator.
 2. *Package*. NAL units are adapted without a copy of the payload, and the size is computed.
 3. *Charge and append*. `Admission` finds space. If there is none, it drops older frames or raises
-   `WouldBlock`, as the stream's policies say. The generator returns the bytes before the payload,
-   and the buffer takes the item.
+   `WouldBlock`, depending on the stream's policies. The generator returns the bytes before the
+   payload, and the buffer takes the item.
 
 Source: AWS's putFrame and its order of checks.
 """
@@ -230,7 +230,7 @@ class Intake:
         self._stride = limits.FAR_TIMESTAMP if self.timeline.undisturbed else -1
 
     def _note_refusal(self, frame: Frame, error: KvsError) -> None:
-        """Record that a frame was refused; after a key frame, skip its track up to the next one."""
+        """Record a refused frame; if it is a key frame, skip its track up to the next one."""
         core = self._core
         if error.status not in _TIME_ERRORS and self._continues_track(frame):
             self._skipped_dts = frame.dts
@@ -735,8 +735,8 @@ class Intake:
     def _stay_attentive(self) -> None:
         """Set whether `_attend` must also be called for the next frame.
 
-        It must while a session is due or frames are skipped until a key frame. It must also while a
-        track lacks a refused key frame, or while some tracks are not declared.
+        It must be called while a session is due, or frames are skipped until a key frame. The same
+        applies after a track's key frame was refused, and while some tracks are not declared.
         """
         core = self._core
         core.attention = (

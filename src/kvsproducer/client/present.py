@@ -175,7 +175,7 @@ class PresentTracks:
         ]
 
     def redeclare(self, index: int) -> bool:
-        """Have a fragment sent again that the service refused because a declared track is missing.
+        """Have a refused fragment sent again without declaring the tracks that it lacks.
 
         `index` is the index of one of its items. A new session begins at the fragment and declares
         only the tracks that the fragment has. That works only if the rest of the session has no
@@ -203,7 +203,7 @@ class PresentTracks:
         return True
 
     def _tracks_of(self, first: int, end: int) -> frozenset[int]:
-        """Return the tracks of the frames from item `first` up to, but not with, item `end`."""
+        """Return the tracks of the frames from item `first` to the item before `end`."""
         items = (self._core.buffer.view.items[index] for index in range(first, end))
         numbers = {i.header[-4] & 0x7F for i in items if not i.flags & END_OF_FRAGMENT}
         return frozenset(track for track, number in self._numbers.items() if number in numbers)
@@ -217,12 +217,12 @@ class PresentTracks:
         self._core.generator.declare(tracks)
 
     def find_silent(self) -> None:
-        """Mark the tracks as silent for which the other tracks have waited too long."""
+        """Mark as silent the tracks for which the others have waited too long."""
         assert self._order is not None, "the caller looked"
         self._mark_silent(self._order.find_overdue(self._grace, self._share))
 
     def end(self) -> None:
-        """Mark tracks without frames as silent at the end, so that no fragment waits for them."""
+        """Mark tracks without frames as silent, because no more frames will follow."""
         assert self._order is not None, "the caller checked"
         self._mark_silent(self._order.find_lacking(self.beginning))
 

@@ -505,9 +505,9 @@ class Sender:
         self._buffer.leave_wire()
 
     def _check_staleness(self) -> None:
-        """Report it if no BUFFERING ack came for too long.
+        """Report `ConnectionStale` if no BUFFERING ack came for too long.
 
-        The caller first makes a cheaper check that shows whether this is possible.
+        The caller has already made a cheaper check that shows whether this is possible.
         """
         core, view = self._core, self._buffer.view
         last = view.current - 1
@@ -525,7 +525,7 @@ class Sender:
         tell(sign)
 
     def _lacks_buffering_ack(self, index: int, before: int) -> bool:
-        """Return whether fragments back to one that began before `before` lack a BUFFERING ack.
+        """Return whether a fragment that began before `before` still lacks its BUFFERING ack.
 
         The search goes back from the fragment of item `index`. The service sends one BUFFERING ack
         for each fragment. While a long fragment lasts, it owes no further ack, although AWS's

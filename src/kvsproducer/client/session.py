@@ -134,7 +134,7 @@ class Uploads:
         return upload
 
     def find(self, number: int) -> Upload | None:
-        """Return the upload with a number, or None if it was removed."""
+        """Return the upload with this number, or None if it was removed."""
         for upload in self._uploads:
             if upload.number == number:
                 return upload

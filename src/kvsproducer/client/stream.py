@@ -154,7 +154,7 @@ class Stream:
         return self._core.events.pop()
 
     def take_events(self, kinds: tuple[type[Event], ...]) -> list[Event]:
-        """Return the waiting events of these kinds, ahead of other events."""
+        """Remove and return the waiting events of these kinds; the others stay queued."""
         return self._core.events.take(kinds)
 
     def metrics(self, now: int, version: int = limits.STREAM_METRICS_VERSION) -> StreamMetrics:
@@ -512,8 +512,8 @@ class Stream:
     def upload_ended(self, upload: int, result: int, now: int, detail: str = "") -> int:
         """Handle the end of an upload's connection, with `result` (200: complete exchange).
 
-        Another upload sends the media without an ack again. If the upload is already over, the call
-        has no effect. Returns the result to use: a complete exchange in which the service
+        Media for which it got no ack is sent again by another upload. An upload that is already
+        over is only removed. Returns the result to use: a complete exchange in which the service
         acknowledged nothing counts as failed.
         """
         core = self._core

@@ -230,7 +230,7 @@ class Timeline:
     def _no_picture_since(line: _Line, first: Frame) -> bool:
         """Return True if no picture has continued the old times since the first held frame.
 
-        `first` is the first held frame. The old times are the times before it was put.
+        `first` is the first held frame. The old times are the times of the frames before it.
         """
         return line.far_since is not None and line.far_since <= first.dts
 
