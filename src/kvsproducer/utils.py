@@ -216,9 +216,10 @@ def check_exists(path: str | os.PathLike[str]) -> Path:
 def check_directory(path: str | os.PathLike[str]) -> Path:
     """Check that a directory can be listed, and return its `Path`.
 
-    Raises what `check_path` raises, and three kinds of `StorageError`: DIRECTORY_MISSING_PATH if
-    the path does not exist, DIRECTORY_ACCESS_DENIED if the process lacks the permission, and
-    DIRECTORY_OPEN_FAILED if the path is not a directory or cannot be opened for another reason.
+    Raises what `check_path` raises, and `StorageError` with one of three statuses:
+    DIRECTORY_MISSING_PATH if the path does not exist, or DIRECTORY_ACCESS_DENIED if the process
+    lacks the permission. DIRECTORY_OPEN_FAILED means that the path is not a directory, or cannot be
+    opened for another reason.
     """
     checked = check_path(path)
     try:

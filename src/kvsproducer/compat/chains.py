@@ -10,7 +10,7 @@ functions occupy slots of the chains; here all slots are free. `Chains` calls th
 |---|---|---|---|
 | pressures, data available | in `put_frame`, after the lock | the caller's | fails `put_frame` |
 | other events | after the event | the dispatcher's | ends the chain, is logged |
-| auth, API | before a service call | one of its own | is the call's result |
+| auth, API | before a service call | a separate one | is the call's result |
 
 An entry is one function of a set. A function that returns or raises STOP_CALLBACK_CHAIN ends the
 chain successfully. Any other failure ends the chain and becomes its result. An exception other than
@@ -366,15 +366,14 @@ class Chains:
         self._data_available = bool(self._functions(_OBSERVERS[StreamDataAvailable]))
 
     def next_reported(self) -> core.Event | None:
-        """Return the next event that `reports` returned, or None. The caller holds the lock."""
+        """Return the next event that `reports` took, or None. The caller holds the lock."""
         return self._reported.pop()
 
     def report(self, reports: Sequence[Report]) -> None:
         """Run the chains of these records, and raise the first failure.
 
-        The caller must not hold the lock.
-
-        The frame was accepted before the chains run, and the error says so.
+        The caller must not hold the lock. The frame was accepted before the chains run, and the
+        error says so.
         """
         for report in reports:
             try:
@@ -492,7 +491,7 @@ class Chains:
 
         If `answers` is given, the first result other than None ends the chain and is returned; it
         must be an instance of one of these types. SUCCESS counts as None unless `answers` allows a
-        status.
+        status. Without an answer, or after STOP_CALLBACK_CHAIN, returns None.
         """
         for number, function in self._functions(place):
             where = f"{place[0].__name__}.{place[1]} of entry {number}"

@@ -2,8 +2,8 @@
 
 The clock and the random numbers are used under the producer's lock, so a failure cannot be logged
 at once. Instead the system's function is used, and `fault` is called once for each function.
-`fault` must not block. `log_print` runs on a
-separate thread, because it may block, and any thread may log.
+`fault` must not block. `log_print` runs on a separate thread, because it may block, and any thread
+may log.
 """
 
 from __future__ import annotations

@@ -29,7 +29,9 @@ class RollingFile:
     """Write the files `<name>.0`, `<name>.1` ... in a folder. Create the folder if necessary.
 
     `index_name` is the name of the file that contains the next number. If its content is damaged,
-    the number is derived from the names of the files. Raises INVALID_ARG for sizes and counts out
+    the number is derived from the names of the files.
+
+    Raises INVALID_ARG for sizes and counts out
     of range, PATH_TOO_LONG, INVALID_ARG_LEN for an empty path, OPEN_FILE_FAILED if the folder
     cannot be used, and FILE_LOGGER_INDEX_FILE_INVALID_SIZE if the index has 256 bytes or more.
     """

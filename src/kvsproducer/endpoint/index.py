@@ -284,7 +284,7 @@ class Index:
         return {row[0]: Written(*row) for row in rows}
 
     def files(self) -> set[int]:
-        """Return the media files that must be kept: those with fragments, and damaged ones."""
+        """Return the numbers of files that must be kept: with fragments, or damaged."""
         rows = self._rows(
             "SELECT DISTINCT file FROM fragments UNION SELECT file FROM files WHERE damaged"
         )

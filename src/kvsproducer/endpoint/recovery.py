@@ -112,9 +112,10 @@ def _forget_shorter_file(index: Index, payloads: FilePayloads, number: int, miss
 def _recover_streams(
     index: Index, payloads: FilePayloads, sizes: dict[int, int], known: dict[int, int]
 ) -> None:
-    """Set the index's streams to those listed in the newest file, with the changes recorded since.
+    """Update the streams in the index from the newest media file.
 
-    If the index has part of the newest file, begin with the streams in the index instead.
+    The file begins with a list of all streams; later records contain changes. If the index already
+    has part of that file, start with the streams in the index, and read only the rest of the file.
     """
     streams = {arn: (text, last) for arn, text, last in index.streams_with_numbers()}
     listing = max(known, default=0)

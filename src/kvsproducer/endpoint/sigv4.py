@@ -4,9 +4,10 @@ Source: AWS General Reference, "Signature Version 4 signing process". Rules for 
 
 - The signature covers the headers in SignedHeaders, with the values received. Every header that
   begins with `x-amz` must be signed. Otherwise an attacker on the network could change it, for
-  example the stream of a PutMedia request. There are three exceptions. The signature covers
-  `x-amz-date` and `x-amz-content-sha256` anyway. AWS's C producer adds `x-amz-security-token` after
-  signing; it is compared with the session token. Botocore and proxies add a trace id.
+  example the stream of a PutMedia request. These headers need not be signed: `x-amz-date` and
+  `x-amz-content-sha256` (the signature covers their values anyway), `x-amz-security-token` (AWS's C
+  producer adds it after signing; it is compared with the session token), and the trace id that
+  botocore and proxies add.
 - The payload line is the value of `x-amz-content-sha256` if the request has this header: the hash
   of the body in lower case, or UNSIGNED-PAYLOAD. Otherwise it is the hash of the body. The body of
   PutMedia is never signed. Its payload line is the hash of the empty string, UNSIGNED-PAYLOAD or

@@ -5,15 +5,15 @@
         StreamNotFound      also LookupError        the stream does not exist, or is being deleted
         NotAuthorized       also PermissionError    the credentials are missing, expired or refused
         Throttled                                   a limit on calls or connections was exceeded
-      ConnectionFailed      ConnectionError         the service could not be reached TimedOut
-      TimeoutError            a wait or a call took too long StorageError          OSError
-      a file, folder or content store failed BufferFull            MemoryError             no space
-      in the buffer for a frame StreamClosed          RuntimeError            the object is closed,
-      or of another process or loop InvalidFrame          ValueError, TypeError   a frame or
-      metadata item cannot be stored InvalidMedia          ValueError              a file or its
-      codec data cannot be stored InvalidConfiguration  ValueError, TypeError   an option or
-      argument is wrong InternalError         RuntimeError            a callback failed, or a bug of
-      this package
+      ConnectionFailed      ConnectionError         the service could not be reached
+      TimedOut              TimeoutError            a wait or a call took too long
+      StorageError          OSError                 a file, folder or content store failed
+      BufferFull            MemoryError             no space in the buffer for a frame
+      StreamClosed          RuntimeError            the object is closed, or cannot be used here
+      InvalidFrame          ValueError, TypeError   a frame or metadata item cannot be stored
+      InvalidMedia          ValueError              a file or its codec data cannot be stored
+      InvalidConfiguration  ValueError, TypeError   an option or argument is wrong
+      InternalError         RuntimeError            a callback failed, or a bug of this package
 
 Each class is a subclass of the built-in exception that Python raises for such a failure. So code
 that does not know this package can catch the exceptions too. Failures outside of the program are
