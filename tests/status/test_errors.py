@@ -66,7 +66,7 @@ def test_each_class_is_public_and_the_built_in_that_a_python_user_expects(
     assert getattr(kvsproducer, cls.__name__) is cls
     assert cls.__name__ in kvsproducer.__all__
     assert all(issubclass(cls, one) for one in (KvsError, *BUILTINS[cls]))
-    words = {word.strip(".,()") for word in (cls.__doc__ or "").split()}
+    words = {word.strip(".,;()") for word in (cls.__doc__ or "").split()}
     named = {word for word in words if word in StatusCode.__members__}
     assert named
     for name in named:
