@@ -42,9 +42,9 @@ class AckTimes:
     def index(self, upload: Upload, timecode: int, lacking: int) -> int | None:
         """Return the index of the held item to which a timecode refers, or None if there is none.
 
-        If a fragment starts at that time, the item is its start. If several start then, it is the
-        oldest one that lacks the flags `lacking`. Otherwise it is the item within a fragment that
-        plays at that time.
+        If one fragment starts at that time, the result is its first item. If several fragments
+        start at that time, the result is the first item of the oldest one without the flags
+        `lacking`. If none starts at that time, the result is the item whose frame is shown at it.
         """
         view, units = self._view, self._units
         # Only fragments that the upload sent. After a jump back others may start at the same time.

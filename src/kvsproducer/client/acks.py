@@ -112,7 +112,7 @@ class AckHandler:
     def _report_stored(self, ack: FragmentAck, acked: tuple[int, int], now: int) -> None:
         """Report the fragments that an ack shows to be stored: its own and earlier ones.
 
-        `acked` is the range of times, in ticks, in which the ack's own fragment starts.
+        The fragment that the ack names starts in the range of times `acked` (ticks).
         """
         first, last = acked
         for run in self._buffer.take_stored():

@@ -124,7 +124,7 @@ class StreamControl:
         self.rotation.schedule(session_at=NEVER)
 
     def leave_ready(self, now: int) -> None:
-        """Open an upload, or rotate an old token, if the stream was only waiting for media."""
+        """Leave READY because there is media: open an upload, with a new token if it is old."""
         if self.state is not _T.READY:
             return
         self.in_advance = True

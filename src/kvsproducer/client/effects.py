@@ -111,9 +111,9 @@ class GetSecurityToken(Call):
 
 @dataclass(slots=True)
 class CreateDevice(Call):
-    """Announce the device and its tags. Answer: its ARN, which may be any text.
+    """Announce the device and its tags; the caller answers with an ARN for it.
 
-    KVS has no such operation.
+    KVS has no such operation, so the caller may answer with any text.
     """
 
     device_name: str
@@ -163,9 +163,9 @@ class GetStreamingToken(Call):
 class PutStream(Call):
     """Open an upload: a PutMedia request to `endpoint`, whose body comes from `next_buffers`.
 
-    Answer 200 as soon as the request is on its way, and report its end later with
-    `Stream.upload_ended`. `start_timestamp` is the wall-clock time of the start, in ticks since
-    1970.
+    The caller answers with result 200 as soon as it has sent the request's head, and reports the
+    end of the upload later with `Stream.upload_ended`. `start_timestamp` is the wall-clock time of
+    the start, in ticks since 1970.
     """
 
     upload: int

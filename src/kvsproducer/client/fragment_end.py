@@ -41,11 +41,11 @@ class FragmentEnd:
         self.reached = False
 
     def put(self, now: int) -> None:
-        """End the open fragment with a mark, which carries the waiting metadata.
+        """Append an end-of-fragment mark with the metadata items that wait for a fragment.
 
         Raises MULTIPLE_CONSECUTIVE_EOFR if the fragment has ended already,
         CONTENT_VIEW_NO_MORE_ITEMS if there is no fragment, and END_OF_FRAGMENT_FRAME_INVALID_STATE
-        if fragments are cut by time.
+        if the stream begins fragments by time and not by key frames.
         """
         core, view = self._core, self._core.buffer.view
         if self.reached:

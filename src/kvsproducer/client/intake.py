@@ -557,7 +557,7 @@ class Intake:
         return True
 
     def _store(self, frame: Frame, flags: int, pts: int, start: int, now: int, given: int) -> None:
-        """Package a frame with the given pts, charge the buffer for it, and append it.
+        """Package a frame with the time `pts`, count its bytes in the budget, and append it.
 
         `start` is the pts of the fragment that the frame may begin. `given` is the pts with which
         the frame was put.

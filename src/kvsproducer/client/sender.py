@@ -234,7 +234,7 @@ class Sender:
         return True
 
     def _usable_start(self, index: int) -> int:
-        """Return the start of the fragment of item `index`, or of the next one that can be sent.
+        """Return the first item of the fragment of item `index`, or of the next usable fragment.
 
         If the start of the fragment has left the view or was refused, the rest of the fragment
         cannot be sent. Its frames are then dropped.
@@ -399,7 +399,7 @@ class Sender:
         return None
 
     def _is_fragment_open(self) -> bool:
-        """Return whether the end of the last fragment handed out has not been sent yet."""
+        """Return True if the last fragment that was handed out is not complete yet."""
         last = self._wire_item
         return last is not None and not last.flags & END_OF_FRAGMENT
 

@@ -1,4 +1,4 @@
-"""The state machines as tables: which input leads from each state to which, and how often.
+"""The state machines as tables from (state, input) to the next state, with limits on repetitions.
 
 A client gets credentials and a device. A stream opens an upload, and another one after a loss. Most
 states make one service call when they are entered. A machine steps on an input, which is one of two
@@ -10,8 +10,8 @@ things:
 
 An input that leads from a state to itself repeats the call. Repetitions are counted and limited.
 `StateMachine` makes no calls. `control` and `client` emit them as effects (requests for the caller)
-and turn each answer into an input. The page docs/explanation/states.md is generated from these
-tables.
+and turn each answer into an input. The page about states on the documentation site is generated
+from these tables.
 
 Three conditions need no flag or state of their own:
 
@@ -303,11 +303,11 @@ def result_class(result: int) -> type[KvsError]:
 
 
 def with_cause(error: KvsError, result: int, cause: type[KvsError] | None) -> KvsError:
-    """Return the error of a call that was given up, as an instance of the class of its cause.
+    """Return the error of a call that was given up, in the exception class of its cause.
 
     What a program does about the error depends on the cause, not on the call that failed. `cause`
-    is the error class of the last attempt (None: the class of `result`). Other errors are returned
-    unchanged.
+    is the error class of the last attempt (None: the class of `result`). If the
+    error is not that of a call that was given up, it is returned unchanged.
     """
     kind = cause or result_class(result)
     if result_status(result) in _REPEATED and error.status in _GIVEN_UP and kind in _CAUSES:
@@ -333,7 +333,7 @@ _STATUS_RESULT: Final[Mapping[StatusCode, int]] = {
 
 
 def status_result(status: StatusCode) -> int:
-    """Return the result that stands for the status of a failed call; UNKNOWN for most."""
+    """Return the call result, such as 403, for a status, or UNKNOWN if it has none."""
     return _STATUS_RESULT.get(status, _UNKNOWN_RESULT)
 
 

@@ -225,7 +225,7 @@ def build_hvcc(units: Sequence[Buffer], *, length_size: int = 4) -> bytes:
 
 
 def _is_sps(unit: Buffer) -> bool:
-    """Return True for type 33 with a clear forbidden bit."""
+    """Return True if the NAL unit type is 33 (SPS) and the forbidden bit is 0."""
     return len(unit) > 1 and unit[0] >> 1 == _SPS
 
 

@@ -155,7 +155,10 @@ class PutMediaSession:
             self._receiving = False
 
     def continue_input(self, now: int) -> None:
-        """Parse more of the bytes received earlier, after `work` stopped the last call."""
+        """Parse more of the bytes that were received earlier.
+
+        Call it after `receive_data` or this method stopped because the limit `work` was reached.
+        """
         if self._receiving:
             self._parse(now)
 

@@ -146,7 +146,9 @@ def _recover_streams(
 
 
 def _apply(streams: dict[str, tuple[str, str]], head: JsonObject) -> None:
-    """Apply a record of a file to `streams`, which maps ARNs to (record, last number)."""
+    """Apply the head of one journal record to `streams`.
+
+    `streams` maps the ARN of each stream to its description and its last fragment number."""
     listed, changed, deleted = head.get("streams"), head.get("stream"), head.get("deleted")
     if isinstance(listed, list):
         streams.clear()

@@ -65,10 +65,11 @@ def system_now() -> int:
 class EndpointApplication:
     """The service as an aiohttp application, `app`.
 
-    `known` maps access keys to credentials, and requests must be signed with one of them. None:
-    signatures are not checked. `now` returns the wall-clock time in ticks; timeouts use the event
-    loop's clock. `faults` are faults for chosen requests. `region` is the region of the streams,
-    and the only one accepted in signatures. None: us-west-2 for the streams, any for signatures.
+    `known` maps access keys to credentials, and requests must be signed with one of them. None: the
+    endpoint then checks no signatures. `now` returns the wall-clock time in ticks; timeouts use the
+    event loop's clock. `faults` says which requests fail, and how. `region` is the region of the
+    streams, and the only one accepted in signatures. If it is None, the streams are in us-west-2
+    and signatures may have any region.
     """
 
     def __init__(

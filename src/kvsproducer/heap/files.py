@@ -3,8 +3,8 @@
 Source: AWS's hybrid file heap. Payloads go to memory first, and then to one file `<n>.hfh` each,
 with n counting from 1. AWS's heap removes every `*.hfh` file of the root directory when it starts.
 This store instead creates a directory of its own and locks it. At the start, it removes the
-directories of crashed processes, which are the directories without a lock. It never removes files
-whose names it does not use for its own files.
+directories of crashed processes, which are the directories without a lock. In these it removes only
+files that have names such as this store gives.
 
 A file is a header (mark, CRC-32, size) and the payload, so a truncated or changed file is noticed
 and not sent. Nothing is synchronised to the disk, because no process reads the files after a crash.

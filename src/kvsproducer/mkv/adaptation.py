@@ -111,10 +111,10 @@ class FrameAdapter:
         """Return new private data if a key frame changes the parameter sets, else None.
 
         `buffers` are those that `adapt` returned for the frame. The result is an avcC or hvcC
-        record, or Annex-B if the track's blocks are Annex-B too. Types of parameter sets that the
-        frame lacks keep their current sets. The result is None if the frame has no new set, or if
-        no record can be made. It is also None if the track is not H.264 or H.265, or if the format
-        of its units is not known. The caller passes new data to
+        record, or Annex-B if the track's blocks are Annex-B too. If the frame has no SPS, or no
+        PPS, the current one is kept in the record. The result is None if the frame has no new set,
+        or if no record can be made. It is also None if the track is not H.264 or H.265, or if the
+        format of its units is not known. The caller passes new data to
         `MkvGenerator.set_codec_private_data(track_id, record, adapted=True)` before it packs the
         frame, and begins a new stream with that frame.
         """

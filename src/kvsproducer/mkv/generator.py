@@ -96,7 +96,7 @@ class Packed(NamedTuple):
     stream. `prefix_length` is the size in bytes of the stream header at the beginning of `header`,
     0 unless `kind` is STREAM; Tags belong directly after it. `timestamp` is the decoding time and
     `duration` the duration of the frame. `ack_timestamp` is the presentation time; for a frame that
-    begins a fragment, it is the time of the fragment, which acks contain.
+    begins a fragment, it is the time that the service names in its acks for the fragment.
     """
 
     header: bytes

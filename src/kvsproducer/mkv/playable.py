@@ -340,7 +340,7 @@ class _Unknown(Format):
         return Looked(data, key)
 
     def _needs_more(self, data: bytes) -> bool:
-        """Return True for an Annex-B picture, or one with lengths but no parameter sets."""
+        """Return True for Annex-B, and for NAL units with lengths but no parameter sets."""
         codec = self._codec
         try:
             annexb = is_annexb(data[:64]) and not is_length_prefixed(data, codec)

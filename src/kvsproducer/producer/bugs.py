@@ -24,7 +24,7 @@ _PACKAGE: Final = Path(__file__).parents[1]
 
 
 class Failing(Protocol):
-    """An object that can fail because of a bug."""
+    """The interface of objects that `fail_on_error` can end: their `fail` takes an exception."""
 
     def fail(self, bug: BaseException) -> None:
         """Fail all streams, so that no caller waits forever."""

@@ -1,7 +1,7 @@
-"""The final accounts of the streams that a producer has closed.
+"""What became of the frames of the streams that a producer has closed.
 
-A producer may open and close streams for months. Memory stays bounded, because the accounts of a
-name are added up, and only the newest `REMEMBERED` names are kept.
+A producer may open and close streams for months. Memory stays bounded, because the counts of
+streams with the same name are added up, and only the newest `REMEMBERED` names are kept.
 """
 
 from __future__ import annotations

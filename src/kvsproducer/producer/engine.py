@@ -92,7 +92,7 @@ class Alarm:
 
     @property
     def rings_at(self) -> float | None:
-        """The time that is set, in seconds of the loop's clock, or None."""
+        """When the timer goes off, in seconds of the loop's clock; None if it is not set."""
         return None if self._timer is None else self._timer.when()
 
     def _rings(self) -> None:

@@ -123,11 +123,11 @@ def complete_times(
     count: Callable[[], None],
     frame: int,
 ) -> Iterator[MediaPacket]:
-    """Set each missing pts to the time at which the picture is shown, and call `count` for it.
+    """Set each missing pts to the time at which the picture is shown; call `count()` for each.
 
     A decoder finds this time. It decodes only pictures between the key frame before a missing time
     and the key frame after it. A picture that the decoder does not show keeps its pts of None.
-    `frame` is the duration, in ticks, of a picture without one.
+    `frame` is the duration, in ticks, of pictures that have none of their own.
     """
     group: list[MediaPacket] = []  # the pictures since the last key frame
     display: _Display | None = None

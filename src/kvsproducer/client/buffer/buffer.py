@@ -252,7 +252,7 @@ class Buffer:
 
     @property
     def partly_sent(self) -> bool:
-        """True if the item before the read position is on the wire and still in the view."""
+        """True if an upload is sending an item, and that item is still in the view."""
         wire = self._on_wire
         return wire is not None and not self._wire_charge and wire.index == self.view.current - 1
 
@@ -290,7 +290,7 @@ class Buffer:
         return self.session_start(index)
 
     def end_session(self) -> None:
-        """Record that the end of the session was handed out, after its last item."""
+        """Record that an upload was given the end of the session, behind the last item."""
         self.session_ended = True
 
     def handle_loss(self, result: int) -> None:

@@ -322,9 +322,9 @@ class Ledger:
         pts: tuple[int, int],
         reason: DropReason,
     ) -> None:
-        """Drop all held frames by their count, without reading the items.
+        """Count all held frames as dropped and report them, without reading the items.
 
-        This is for a stream whose items and accounts may have become inconsistent. `dts` and `pts`
+        This is for a stream whose items and counts may have become inconsistent. `dts` and `pts`
         are pairs: the first and the last time, for the report.
         """
         self._unacked.clear()

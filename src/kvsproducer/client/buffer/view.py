@@ -365,10 +365,10 @@ class ContentView:
     ) -> int | None:
         """Return the index of the fragment that starts exactly at `ack_timestamp` (ticks), or None.
 
-        After a jump back in time, several fragments may start at that time. Then those with an
-        index from `first` to `last` are preferred, which are the fragments that one upload sent.
-        Among these, the result is the oldest without any of the flags `lacking`, or else the
-        newest.
+        After a jump back in time, several fragments may start at that time. `first` and `last` are
+        the first and the last fragment that one upload sent; fragments between them are preferred.
+        Of several, the oldest one without any of the flags `lacking` is returned. If all have one
+        of these flags, the newest is returned.
         """
         indices = self._times.get(ack_timestamp)
         if indices is None:

@@ -88,7 +88,7 @@ class OwnCredentials:
         return _credentials(found)
 
     def close(self) -> None:
-        """Make waiting and later calls of `fetch` raise; cancel a running coroutine."""
+        """Cancel a running coroutine. Calls of `fetch` that wait now, and later ones, raise."""
         with self._lock:
             self._closed = True
             if self._running is not None:
