@@ -217,6 +217,7 @@ def test_damaged_slice_header_does_not_decide_about_the_key_flag(unit: bytes, ke
         (b"\x06\xff\x05\x01\x11" + RECOVERY[1:], True),  # after a message of type 260
         (b"\x06\x05\xff\x2d" + b"\x11" * 299 + RECOVERY[1:], False),  # the size is wrong
         (b"\x06\x05\xff\xff\xff", False),  # it ends within a size
+        (b"\x06\x05" + b"\xff" * 1100, False),  # the size is longer than what is read
         (b"\x06\xff\xff\xff", False),  # it ends within a type
     ],
 )
