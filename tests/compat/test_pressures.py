@@ -52,12 +52,12 @@ def test_pressure_can_fail_put_frame(name: str, outage: Callable[..., kvs.Produc
     """It runs in the caller's thread without the lock. The frame is accepted, and events arrive."""
     kind, members, size = PRESSURES[name]
     info = kvs.StreamInfo.video("h264", nal_adaptation=kvs.NalAdaptation.NONE, **members)
-    told: list[Any] = []
+    reports_seen: list[Any] = []
     threads: list[int] = []
     heard: list[kvs.Event] = []
 
     def pressure(event: Any) -> StatusCode:
-        told.append(event)
+        reports_seen.append(event)
         threads.append(threading.get_ident())
         stream.metrics()  # the lock is free
         return S.NOT_ENOUGH_MEMORY
@@ -73,8 +73,8 @@ def test_pressure_can_fail_put_frame(name: str, outage: Callable[..., kvs.Produc
             stream.put_frame(frame)
         except kvs.KvsError as error:
             failed.append(error)
-    assert told
-    assert len(failed) == len(told)
+    assert reports_seen
+    assert len(failed) == len(reports_seen)
     assert set(threads) == {threading.get_ident()}
     error = failed[0]
     assert error.status is S.NOT_ENOUGH_MEMORY
@@ -82,7 +82,7 @@ def test_pressure_can_fail_put_frame(name: str, outage: Callable[..., kvs.Produc
     assert f"{name} of entry 1 returned NOT_ENOUGH_MEMORY; the frame was accepted" in error.detail
     assert stream.account().accepted == 60
     producer.close(0)
-    assert [event for event in heard if isinstance(event, type(told[0]))]
+    assert [event for event in heard if isinstance(event, type(reports_seen[0]))]
 
 
 def test_pressures_without_a_callback_are_events(outage: Callable[..., kvs.Producer]) -> None:
@@ -104,17 +104,17 @@ def test_data_available_is_reported_for_each_frame(
     outage: Callable[..., kvs.Producer], info: kvs.StreamInfo, frames: Frames
 ) -> None:
     """The waiting data grows. A failure fails the put. A skipped first frame is not reported."""
-    told: list[kvs.StreamDataAvailable] = []
+    reports_seen: list[kvs.StreamDataAvailable] = []
 
     def available(record: kvs.StreamDataAvailable) -> object:
-        told.append(record)
-        if len(told) == 3:
+        reports_seen.append(record)
+        if len(reports_seen) == 3:
             raise ValueError("a bug")
         return None
 
     stream = outage(kvs.StreamCallbacks(stream_data_available=available)).open_stream("door", info)
     stream.put_frame(kvs.Frame(b"no key frame", kvs.now()))
-    assert told == []
+    assert reports_seen == []
     some = list(frames(4))
     stream.put_frame(some[0])
     stream.put_frame(some[1])
@@ -123,10 +123,10 @@ def test_data_available_is_reported_for_each_frame(
     assert caught.value.status is S.INTERNAL_ERROR
     assert isinstance(caught.value.__cause__, ValueError)
     stream.put_frame(some[3])
-    assert [record.stream for record in told] == ["door"] * 4
-    sizes = [record.size for record in told]
+    assert [record.stream for record in reports_seen] == ["door"] * 4
+    sizes = [record.size for record in reports_seen]
     assert sizes == sorted(set(sizes))
-    assert told[-1].duration == 4 * 400_000
+    assert reports_seen[-1].duration == 4 * 400_000
 
 
 def big_key_frames(count: int) -> Iterator[kvs.Frame]:
@@ -139,8 +139,8 @@ def test_frame_that_waited_for_space_is_reported(
     outage: Callable[..., kvs.Producer], offline_info: kvs.StreamInfo
 ) -> None:
     """An offline stream reports once for each frame. Resets free the space here."""
-    told: list[kvs.StreamDataAvailable] = []
-    producer = outage(kvs.StreamCallbacks(stream_data_available=told.append))
+    reports_seen: list[kvs.StreamDataAvailable] = []
+    producer = outage(kvs.StreamCallbacks(stream_data_available=reports_seen.append))
     stream = producer.open_stream("door", offline_info)
 
     def write() -> None:
@@ -152,18 +152,18 @@ def test_frame_that_waited_for_space_is_reported(
     while writer.is_alive():
         stream.reset()
         writer.join(0.02)
-    assert len(told) == stream.account().accepted == 30
+    assert len(reports_seen) == stream.account().accepted == 30
 
 
 def test_asyncio_reports_a_frame_that_waited(offline_info: kvs.StreamInfo) -> None:
     """The asyncio stream does the same."""
-    told: list[kvs.StreamDataAvailable] = []
+    reports_seen: list[kvs.StreamDataAvailable] = []
 
     async def main() -> int:
         producer = aio.Producer(
             endpoint_url=NOBODY,
             device_info=SMALL,
-            callbacks=provider_of(kvs.StreamCallbacks(stream_data_available=told.append)),
+            callbacks=provider_of(kvs.StreamCallbacks(stream_data_available=reports_seen.append)),
         )
         stream = producer.open_stream("door", offline_info)
 
@@ -180,20 +180,20 @@ def test_asyncio_reports_a_frame_that_waited(offline_info: kvs.StreamInfo) -> No
         await producer.close(0)
         return accepted
 
-    assert asyncio.run(main()) == len(told) == 30
+    assert asyncio.run(main()) == len(reports_seen) == 30
 
 
 def test_entry_added_while_frames_are_put(info: kvs.StreamInfo, frames: Frames) -> None:
     """It is called from the next frame on."""
-    provider, told = kvs.CallbacksProvider(), []
+    provider, reports_seen = kvs.CallbacksProvider(), []
     producer = kvs.Producer(endpoint_url=NOBODY, callbacks=provider)
     stream = producer.open_stream("door", info)
     for number, frame in enumerate(frames(4)):
         if number == 2:
-            provider.add(kvs.StreamCallbacks(stream_data_available=told.append))
+            provider.add(kvs.StreamCallbacks(stream_data_available=reports_seen.append))
         stream.put_frame(frame)
     producer.close(0)
-    assert len(told) == 2
+    assert len(reports_seen) == 2
 
 
 def test_asyncio_pressure_fails_put_frame(info: kvs.StreamInfo) -> None:

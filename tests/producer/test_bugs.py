@@ -141,15 +141,15 @@ def test_failing_event_handler_fails_the_streams_only_for_a_bug(
         raise failed_check() if own else ValueError("in a handler")
 
     async def work() -> None:
-        told: list[BaseException | None] = []
+        reports_seen: list[BaseException | None] = []
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, what: told.append(what.get("exception")))
+        loop.set_exception_handler(lambda _, what: reports_seen.append(what.get("exception")))
         engine = engine_of(endpoint_url)
         engine.on_events = on_events
         stream = engine.open_stream("door", info)
         assert await engine.wait(lambda: stream.ready or stream.failure is not None, 60)
         assert (stream.failure is not None) is own
-        assert [type(error) for error in told[:1]] == ([] if own else [ValueError])
+        assert [type(error) for error in reports_seen[:1]] == ([] if own else [ValueError])
         await engine.shutdown()
 
     asyncio.run(work())

@@ -328,11 +328,11 @@ def test_events_and_a_listener_are_not_for_one_producer(endpoint_url: str) -> No
 
 def test_events_come_after_their_callbacks(endpoint_url: str, info: kvs.StreamInfo) -> None:
     """A producer with callbacks can be iterated over, too."""
-    told: list[kvs.Event] = []
+    reports_seen: list[kvs.Event] = []
     callbacks = kvs.CallbacksProvider()
-    callbacks.add(kvs.StreamCallbacks(stream_ready=told.append))
+    callbacks.add(kvs.StreamCallbacks(stream_ready=reports_seen.append))
     with kvs.Producer(endpoint_url=endpoint_url, callbacks=callbacks) as producer:
         events = producer.events()
         with producer.open_stream("door", info):
             event = next(event for event in events if isinstance(event, kvs.StreamReady))
-            assert told == [event]
+            assert reports_seen == [event]

@@ -145,13 +145,13 @@ def test_stopping_interrupts_a_writer(offline_info: kvs.StreamInfo) -> None:
     small = kvs.DeviceInfo(storage_info=kvs.StorageInfo(storage_size=1 << 20))
     producer = kvs.Producer(endpoint_url=NOBODY, device_info=small)
     stream = producer.open_stream("door", offline_info)
-    told: list[kvs.KvsError] = []
+    reports_seen: list[kvs.KvsError] = []
 
     def write() -> None:
         try:
             fill(stream)
         except kvs.KvsError as error:
-            told.append(error)
+            reports_seen.append(error)
 
     writer = threading.Thread(target=write)
     writer.start()
@@ -162,7 +162,7 @@ def test_stopping_interrupts_a_writer(offline_info: kvs.StreamInfo) -> None:
     stream.stop()
     writer.join(5)
     producer.close(timeout=0)
-    statuses = [error.status for error in told]
+    statuses = [error.status for error in reports_seen]
     assert statuses == [kvs.StatusCode.BLOCKING_PUT_INTERRUPTED_STREAM_TERMINATED]
 
 

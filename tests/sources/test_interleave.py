@@ -299,13 +299,13 @@ def test_live_track_does_not_wait_for_a_stopped_one() -> None:
     Fragments then begin at key frames without sound.
     """
     given = by_dts(pictures(300, 25), sounds(100))
-    told: list[str] = []
+    reports_seen: list[str] = []
     order = Interleaver(
         [VIDEO, AUDIO],
         fragment_duration=TICKS_PER_SECOND,
         live=True,
         grace=5 * TICKS_PER_SECOND,
-        warnings=told,
+        warnings=reports_seen,
     )
     read = 0
 
@@ -319,7 +319,7 @@ def test_live_track_does_not_wait_for_a_stopped_one() -> None:
     assert max(waits) <= 6_100 * MS
     assert set(waits[-50:]) == {0}
     assert sum(p.key_frame for p in given if p.kind is Kind.VIDEO) == 12
-    assert told == ["the sound stops at 2.0 s; the video continues without it"]
+    assert reports_seen == ["the sound stops at 2.0 s; the video continues without it"]
 
 
 @pytest.mark.parametrize("silence_s", [4, 7])
@@ -364,19 +364,19 @@ def test_sound_continues_when_live_pictures_stop() -> None:
 @pytest.mark.parametrize(("gop", "count"), [(25, 1500), (250, 1500), (25, 800)])
 def test_file_with_short_sound(gop: int, count: int) -> None:
     """If the stream continues without sound, every picture is put, with 128 MB of memory."""
-    told: list[str] = []
+    reports_seen: list[str] = []
     order = Interleaver(
         [VIDEO, AUDIO],
         fragment_duration=TICKS_PER_SECOND,
         grace=20 * TICKS_PER_SECOND,
-        warnings=told,
+        warnings=reports_seen,
     )
     taken = list(order.order(by_dts(pictures(count, gop), sounds(500))))
     assert len(taken) == count + 500
     assert sum(p.key_frame for p in taken if p.kind is Kind.VIDEO) == count // gop
     decode = [p.dts or 0 for p in taken]
     assert decode == sorted(decode)
-    assert told == ["the sound ends at 10.0 s; the video continues without it"]
+    assert reports_seen == ["the sound ends at 10.0 s; the video continues without it"]
 
 
 @pytest.mark.parametrize("early_ms", [-300, 0, 60, 300])

@@ -386,7 +386,7 @@ class Reading(threading.Thread):
     def __init__(self, source: Source) -> None:
         super().__init__()
         self.frames = 0
-        self.told: list[StatusCode] = []
+        self.reports_seen: list[StatusCode] = []
         self.enough = False
         self._source = source
 
@@ -397,7 +397,7 @@ class Reading(threading.Thread):
                 if self.enough:
                     return
         except KvsError as error:
-            self.told.append(error.status)
+            self.reports_seen.append(error.status)
 
     def __enter__(self) -> Reading:
         self.start()
@@ -427,7 +427,7 @@ def test_close_while_another_thread_reads(make_clip: MakeClip) -> None:
         source.close()
         going_on.set()
         reader.join(20)
-        assert reader.told == [StatusCode.INVALID_OPERATION]
+        assert reader.reports_seen == [StatusCode.INVALID_OPERATION]
         assert stdin.tell() < len(data)
 
 
@@ -441,7 +441,7 @@ def test_close_while_another_thread_reads_an_endless_source(
         until(lambda: reader.frames > 10)
         source.close()
         reader.join(5)
-        assert reader.told == [StatusCode.INVALID_OPERATION]
+        assert reader.reports_seen == [StatusCode.INVALID_OPERATION]
     until(lambda: codec_threads() <= before, 5)
 
 
@@ -473,7 +473,7 @@ def test_close_of_a_fifo_that_is_being_read(make_clip: MakeClip, tmp_path: Path)
         source.close()
         writer.write(data[half : half + 4096])
         reader.join(5)
-        assert reader.told == [StatusCode.INVALID_OPERATION]
+        assert reader.reports_seen == [StatusCode.INVALID_OPERATION]
         with pytest.raises(BrokenPipeError):
             writer.write(b"more")
 

@@ -50,8 +50,8 @@ class Tally:
         core.report(status, why, upload=upload)
         self._failures += 1
         if self._failures % (limits.MAX_SERVICE_CALL_RETRIES + 1) == 0:
-            told = f"{self._failures} uploads failed and nothing was stored; {why}"
-            core.report(StatusCode.PUT_STREAM_CALL_FAILED, told, upload=upload)
+            message = f"{self._failures} uploads failed and nothing was stored; {why}"
+            core.report(StatusCode.PUT_STREAM_CALL_FAILED, message, upload=upload)
 
     def reset_failures(self) -> None:
         """Reset the count of failures, because the service has stored media."""

@@ -61,11 +61,11 @@ class ClockSkew:
         took: ticks of the monotonic clock between the request and the response.
         received: the wall clock's time of the response, in ticks.
         """
-        told = _date(headers)
-        if told is None:
+        served = _date(headers)
+        if served is None:
             return False
         self._ahead = received - monotonic()
-        found = told + _HALF_SECOND - (received - took // 2)
+        found = served + _HALF_SECOND - (received - took // 2)
         with self._lock:
             # Hysteresis: a difference that varies around the limit is not reported again and again.
             if abs(found) < limits.CLOCK_SKEW_NOTICED // (2 if self.ticks else 1):
@@ -99,8 +99,8 @@ def _date(headers: Mapping[str, str]) -> int | None:
     if wire.HEADER_REQUEST_ID.lower() not in names or "date" not in names:
         return None
     try:
-        told = instant_to_ticks(parsedate_to_datetime(names["date"]))
+        served = instant_to_ticks(parsedate_to_datetime(names["date"]))
     except (ValueError, KvsError):  # not a date, or one without a time zone
         return None
     earliest, latest = limits.SERVICE_TIMES
-    return told if earliest <= told < latest else None
+    return served if earliest <= served < latest else None
